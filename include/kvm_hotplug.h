@@ -431,7 +431,7 @@ int kvm_hotplug_open(struct kvm_runtime *runtime, const char *socket_path, uint3
 #define KVM_HOTPLUG_OPEN_IN_MEMORY (1 << 23)
 
 /** Flag of struct kvm_hotplug_open_options: QEMU is being started, so wait until it listens and replies.
- *  Without it, a call fails at once with -ENOENT or -ECONNREFUSED if nobody listens yet. */
+ *  Without it, a call fails at once with -ENOENT or -ECONNREFUSED if QEMU does not listen yet. */
 #define KVM_HOTPLUG_OPEN_STARTING (1 << 28)
 
 /** Which process must listen at a monitor's socket, as the kernel noted it when it began to listen
@@ -469,10 +469,10 @@ struct kvm_hotplug_open_options {
  *  With KVM_HOTPLUG_OPEN_STARTING the call connects again and again until QEMU listens at the socket and
  *  has sent its greeting, or until the timeout. A later reconnect does not wait for a start.
  *  `runtime`: the guest's record, which must have a file, but for that.
- *  Fails like kvm_hotplug_open(), and with -ETIMEDOUT (KVM_HOTPLUG_OPEN_STARTING, and nobody listens in
- *  time), -EBADFD (KVM_HOTPLUG_OPEN_IN_MEMORY, and the record has a file), -EPERM (kind UNTRUSTED: another
- *  process or user listens, or another user is recorded: the message names both), -EINVAL (a peer_pid
- *  below 1). */
+ *  Fails like kvm_hotplug_open(), and with -ETIMEDOUT (KVM_HOTPLUG_OPEN_STARTING, and QEMU does not listen
+ *  in time), -EBADFD (KVM_HOTPLUG_OPEN_IN_MEMORY, and the record has a file), -EPERM (kind UNTRUSTED:
+ *  another process or user listens, or another user is recorded: the message names both), -EINVAL (a
+ *  peer_pid below 1). */
 int kvm_hotplug_open_with(struct kvm_runtime *runtime, const char *socket_path,
                           const struct kvm_hotplug_open_options *options, size_t options_size,
                           struct kvm_hotplug **ret_guest, struct kvm_hotplug_error **reterr);
@@ -500,7 +500,7 @@ void kvm_hotplug_close(struct kvm_hotplug *guest);
  *  `options`: NULL, or as for kvm_hotplug_open_with().
  *  Fails like kvm_hotplug_open_with(), and with -EBADF (no descriptor), -ENOTSOCK, -EPROTOTYPE (no stream
  *  socket), -EAFNOSUPPORT (of another family), -ENOTCONN (not connected), -EBUSY (kind MONITOR_BUSY: no
- *  greeting came, also because somebody has read it). */
+ *  greeting came, perhaps because another program has read it). */
 int kvm_hotplug_open_connection(struct kvm_runtime *runtime, int fd,
                                 const struct kvm_hotplug_open_options *options, size_t options_size,
                                 struct kvm_hotplug **ret_guest, struct kvm_hotplug_error **reterr);
@@ -519,9 +519,10 @@ int kvm_hotplug_give_connection(struct kvm_hotplug *guest, int fd, struct kvm_ho
  *  `ret_fd`: a stream socket, close-on-exec, that is the caller's to close. QEMU greets on it as on any
  *  monitor. When all of its descriptors are closed, QEMU deletes the monitor. Nothing of it is recorded.
  *
- *  What is done over it is not checked as kvm_hotplug_qmp() checks: whoever gets it can do with the guest
- *  whatever QMP can. A guest can be opened over it with kvm_hotplug_open_connection(), but no NIC can be
- *  added there: QEMU 11.1 never closes a descriptor that such a client has passed and not used.
+ *  kvm_hotplug_qmp() refuses some commands. The library does not see what is sent over a lent monitor, so
+ *  a program that has it controls the guest. A guest can be opened over it with
+ *  kvm_hotplug_open_connection(), but no NIC can be added there: QEMU 11.1 never closes a descriptor that
+ *  such a client has passed and not used.
  *  Fails like any call to QEMU, and with -EOPNOTSUPP (an older QEMU; the guest is open over TCP or vsock),
  *  -EROFS (a guest that is only looked at), or the errno of a system call. A failure leaves nothing
  *  behind. */

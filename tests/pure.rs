@@ -40,6 +40,7 @@ const ALLOWED: &[&str] = &[
     "crate::net::given",
     "crate::net::given::Given",
     "crate::net::identity::TapIdentity",
+    "crate::net::models",
     "crate::net::share::Taps",
     "crate::net::spec::NicSpec",
     "crate::net::tap::TapRequest",

@@ -5,16 +5,10 @@ use serde_json::{Map, Value};
 use super::argument::{Argument, is_off, is_on};
 use super::shown::{Netdev, ShownDevice};
 use super::taken::{SeenTap, Sight, Taken, Why, backend_name, boot_index, flag, further};
-use crate::engine::LIVE_NIC_MODELS;
 use crate::ids::{Address, IfName, MacAddr};
 use crate::model::{BackendNames, Spec};
+use crate::net::models;
 use crate::net::spec::NicSpec;
-
-/// Models of PCI that the library does not plug into a running guest.
-const COLD: &[&str] = &[
-    "i82550", "i82551", "i82557a", "i82557b", "i82557c", "i82558a", "i82558b", "i82559a", "i82559b",
-    "i82559c", "i82559er", "i82562", "i82801", "ne2k_pci", "tulip",
-];
 
 /// What is read of a NIC.
 pub(super) const PROPERTIES: &[&str] =
@@ -46,7 +40,7 @@ const NOT_KEPT: &[&str] = &["sndbuf", "poll-us"];
 
 /// Whether it is a NIC of a model that a record can have.
 pub(super) fn is_nic(device: &ShownDevice) -> bool {
-    [LIVE_NIC_MODELS, COLD].iter().any(|models| models.contains(&device.driver.as_str()))
+    models::is_nic(&device.driver)
 }
 
 /// Its settings, or why it stays in the command.

@@ -19,7 +19,7 @@ use crate::store::{Dialect, Format, GivenTaps, RecordFile};
 /// the kernel drops only after the process has ended: 4 to 9 ms later, as measured with 11.1 on an idle host.
 const LINGERING: Duration = Duration::from_millis(500);
 
-/// Why a NIC cannot be started: it had a tap that the caller opened, nobody knows what was set on that, and
+/// Why a NIC cannot be started: the caller opened its tap, the library does not know what was set on it, and
 /// the caller has not given one for this start. A list of Ganeti's is the exception, where it says which
 /// bridge: Ganeti itself starts such a NIC over a new tap there.
 pub(super) fn lacks_its_tap(record_file: &RecordFile, device: &Device, migrates: bool) -> Option<String> {

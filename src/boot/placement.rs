@@ -5,7 +5,7 @@ use serde_json::Map;
 
 use super::scsi;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{Address, BusName, PciAddress, ScsiAddress, Slot};
+use crate::ids::{Address, BusName, DeviceId, PciAddress, ScsiAddress, Slot};
 use crate::model::command_line::{CommandLine, Machine};
 use crate::model::root_port::{Occupied, RootPort};
 use crate::model::{Device, DeviceKind, Presence, Record, Spec};
@@ -207,12 +207,45 @@ pub(super) fn name_backends(record: &mut Record) {
 
 /// The record as the next boot makes it: what waits for it is there, and what was to go is gone.
 pub(super) fn reboot(record: &mut Record) {
-    record.devices.retain(|device| device.presence != Presence::RemoveAfterReboot);
+    let goes = |device: &&Device| device.presence == Presence::RemoveAfterReboot;
+    let gone: Vec<DeviceId> = record.devices.iter().filter(goes).map(|device| device.id.clone()).collect();
+    // Their slots are given up, which the record may have to remember.
+    gone.iter().for_each(|id| drop(record.remove(id)));
     record.ports.retain(|port| port.presence != Presence::RemoveAfterReboot);
     for device in &mut record.devices {
         device.presence = Presence::Live;
     }
     for port in &mut record.ports {
         port.presence = Presence::Live;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::MacAddr;
+    use crate::net::spec::NicSpec;
+    use crate::slots::pci::SlotPolicy;
+
+    #[test]
+    fn a_boot_gives_up_the_slot_of_what_goes_with_it() {
+        let mut record = Record::new("web1", vec!["qemu".into()], 4).unwrap();
+        record.slot_rules.set_policy(SlotPolicy::LongestFree);
+        let address = PciAddress { bus: BusName::parse("pci.0").unwrap(), slot: Slot::new(7).unwrap() };
+        for (id, presence) in [("goes", Presence::RemoveAfterReboot), ("stays", Presence::AddAfterReboot)] {
+            record.add(Device {
+                id: DeviceId::parse(id).unwrap(),
+                generation: 1,
+                address: Some(address.clone().into()).filter(|_| id == "goes"),
+                presence,
+                spec: Spec::Nic(NicSpec::new(MacAddr::local([0, 0, 1]))),
+                backend: None,
+                properties: Map::new(),
+                extra: Map::new(),
+            });
+        }
+        reboot(&mut record);
+        assert_eq!(record.devices.iter().map(|device| device.id.as_str()).collect::<Vec<_>>(), ["stays"]);
+        assert_eq!(record.slot_rules.freed, [address]);
     }
 }

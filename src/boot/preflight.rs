@@ -29,7 +29,7 @@ use crate::net::namespace::within;
 use crate::net::spec::NicSpec;
 use crate::net::tap::TunDevice;
 use crate::net::vhost;
-use crate::qmp::qemu_errors::is_absence;
+use crate::qmp::properties;
 use crate::qmp::{Client, Command, OLDEST_QEMU, Version};
 use crate::store::RecordFile;
 use crate::store::images;
@@ -178,9 +178,6 @@ fn check_nic(device: &Device, spec: &NicSpec, issues: &mut Vec<PreflightIssue>) 
     }
 }
 
-/// The command whose answer tells whether QEMU knows a device model.
-const MODEL_QUESTION: &str = "device-list-properties";
-
 /// What a QEMU knows of what the guest needs.
 struct Known {
     version: Version,
@@ -190,11 +187,10 @@ struct Known {
 }
 
 impl Known {
-    /// One model after the other: `qom-list-types` would have QEMU load every module it has.
     fn ask(path: &Path, wanted: BTreeSet<&str>, deadline: &Deadline) -> Result<Self> {
         let mut monitor = Client::connect(path, deadline)?;
         let version = monitor.version();
-        let model = |name: &&str| Command::with(MODEL_QUESTION, &[("typename", name)]);
+        let model = |name: &&str| properties::question(name);
         let questions: Vec<Command> =
             std::iter::once(Command::with("query-machines", &[])).chain(wanted.iter().map(model)).collect();
         let batch = monitor.run(&questions, deadline);
@@ -204,10 +200,7 @@ impl Known {
         let mut replies = batch.replies.into_iter().flatten();
         let machines = replies.next().transpose()?.unwrap_or_default();
         // Whatever else is wrong with a model, QEMU knows it.
-        let known = replies.map(|reply| match reply {
-            Ok(properties) => Some(property_names(&properties)),
-            Err(error) => (!is_absence(MODEL_QUESTION, &error)).then(BTreeSet::new),
-        });
+        let known = replies.map(|reply| properties::read(reply).unwrap_or_else(|_| Some(BTreeSet::new())));
         let models = BTreeMap::from_iter(wanted.iter().map(|name| (*name).to_owned()).zip(known));
         Ok(Self { version, machines: machine_names(&machines)?, models })
     }
@@ -247,12 +240,6 @@ impl Known {
         let known = self.models.get(device.model())?.as_ref().filter(|known| !known.is_empty())?;
         device.properties.keys().map(String::as_str).find(|name| !known.contains(*name))
     }
-}
-
-/// Names in a `device-list-properties` reply.
-fn property_names(reply: &Value) -> BTreeSet<String> {
-    let name = |entry: &Value| entry.get("name").and_then(Value::as_str).map(str::to_owned);
-    reply.as_array().into_iter().flatten().filter_map(name).collect()
 }
 
 /// Names and aliases in a `query-machines` reply.

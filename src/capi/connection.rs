@@ -39,7 +39,7 @@ const CONNECTION: &str = "the connection to the monitor";
 ///
 /// Fails like kvm_hotplug_open_with(), and with -EBADF (no descriptor), -ENOTSOCK, -EPROTOTYPE (no stream
 /// socket), -EAFNOSUPPORT (of another family), -ENOTCONN (not connected), -EBUSY (kind MONITOR_BUSY: no
-/// greeting came, also because somebody has read it).
+/// greeting came, perhaps because another program has read it).
 ///
 /// # Safety
 /// Pointers are NULL or valid as described.
@@ -112,9 +112,10 @@ pub unsafe extern "C" fn kvm_hotplug_give_connection(
 /// `ret_fd`: a stream socket, close-on-exec, that is the caller's to close. QEMU greets on it as on any
 /// monitor. When all of its descriptors are closed, QEMU deletes the monitor. Nothing of it is recorded.
 ///
-/// What is done over it is not checked as kvm_hotplug_qmp() checks: whoever gets it can do with the guest
-/// whatever QMP can. A guest can be opened over it with kvm_hotplug_open_connection(), but no NIC can be
-/// added there: QEMU 11.1 never closes a descriptor that such a client has passed and not used.
+/// kvm_hotplug_qmp() refuses some commands. The library does not see what is sent over a lent monitor, so a
+/// program that has it controls the guest. A guest can be opened over it with kvm_hotplug_open_connection(),
+/// but no NIC can be added there: QEMU 11.1 never closes a descriptor that such a client has passed and not
+/// used.
 ///
 /// Fails like any call to QEMU, and with -EOPNOTSUPP (an older QEMU; the guest is open over TCP or vsock),
 /// -EROFS (a guest that is only looked at), or the errno of a system call. A failure leaves nothing behind.

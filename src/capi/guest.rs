@@ -131,7 +131,7 @@ pub const KVM_HOTPLUG_OPEN_LOOK_ONLY: u32 = 1 << 16;
 pub const KVM_HOTPLUG_OPEN_IN_MEMORY: u32 = 1 << 23;
 
 /// Flag of struct kvm_hotplug_open_options: QEMU is being started, so wait until it listens and replies.
-/// Without it, a call fails at once with -ENOENT or -ECONNREFUSED if nobody listens yet.
+/// Without it, a call fails at once with -ENOENT or -ECONNREFUSED if QEMU does not listen yet.
 pub const KVM_HOTPLUG_OPEN_STARTING: u32 = 1 << 28;
 
 /// Which process must listen at a monitor's socket, as the kernel noted it when it began to listen
@@ -179,7 +179,7 @@ unsafe impl Plain for kvm_hotplug_open_options {
 ///
 /// `runtime`: the guest's record, which must have a file, but for that.
 ///
-/// Fails like kvm_hotplug_open(), and with -ETIMEDOUT (KVM_HOTPLUG_OPEN_STARTING, and nobody listens in
+/// Fails like kvm_hotplug_open(), and with -ETIMEDOUT (KVM_HOTPLUG_OPEN_STARTING, and QEMU does not listen in
 /// time), -EBADFD (KVM_HOTPLUG_OPEN_IN_MEMORY, and the record has a file), -EPERM (kind UNTRUSTED: another
 /// process or user listens, or another user is recorded: the message names both), -EINVAL (a peer_pid below
 /// 1).

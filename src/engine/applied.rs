@@ -134,8 +134,7 @@ impl Applied {
         self.steps.iter().filter(|step| step.action != Action::None).count()
     }
 
-    /// What all answers come to, if the call does not fail: whether a device waits for its guest, and whether
-    /// one waits for the next boot.
+    /// Whether the guest has not let go of a device yet.
     pub fn is_pending(&self) -> bool {
         self.steps.iter().any(|step| matches!(step.answer, DeviceAnswer::Pending(..)))
     }

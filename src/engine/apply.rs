@@ -6,8 +6,8 @@ use super::action::{Action, Change};
 use super::add_item::AddRequest;
 use super::applied::{Applied, DeviceAnswer};
 use super::apply_adds::Adds;
+use super::apply_item::ApplyItem;
 use super::device_text::{MOST_DEVICES, wanted_ids};
-use super::doing::Doing;
 use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::outcome::Outcome;
@@ -26,18 +26,18 @@ impl GuestState {
         how: Apply,
         deadline: &Deadline,
     ) -> Result<Applied> {
-        let mut doing = self.plan_apply(requests, how, deadline).await?;
-        if let Some(refused) = doing.iter().find_map(|one| one.decided.refused.clone()) {
-            for one in &mut doing {
+        let mut list = self.plan_apply(requests, how, deadline).await?;
+        if let Some(refused) = list.iter().find_map(|one| one.decided.refused.clone()) {
+            for one in &mut list {
                 one.answer = one.decided.refused.clone().map(DeviceAnswer::Refused);
             }
-            return Ok(applied(doing, Some(Error::new(ErrorKind::Conflict, refused))));
+            return Ok(applied(list, Some(Error::new(ErrorKind::Conflict, refused))));
         }
         let done = match how.plan_only {
-            true => self.preview(&mut doing, deadline).await,
-            false => self.carry_out_apply(&mut doing, how, deadline).await,
+            true => self.preview(&mut list, deadline).await,
+            false => self.carry_out_apply(&mut list, how, deadline).await,
         };
-        Ok(applied(doing, done.err()))
+        Ok(applied(list, done.err()))
     }
 
     /// What is to be done, in the order of the answers. Everything that can be found wrong with a device is
@@ -47,7 +47,7 @@ impl GuestState {
         mut requests: Vec<AddRequest>,
         how: Apply,
         deadline: &Deadline,
-    ) -> Result<Vec<Doing>> {
+    ) -> Result<Vec<ApplyItem>> {
         if requests.len() > MOST_DEVICES {
             let text = format!("{} devices in one list, at most {MOST_DEVICES} are allowed", requests.len());
             return Err(Error::invalid(text).with_errno(errno::E2BIG));
@@ -69,21 +69,21 @@ impl GuestState {
         let decided = decide(&recorded, &wanted, how);
         drop(wanted);
         let mut has_looked = false;
-        let mut doing = Vec::with_capacity(decided.len());
+        let mut list = Vec::with_capacity(decided.len());
         let mut requests = requests.into_iter();
         for decided in decided {
-            let mut one = Doing { decided, request: requests.next(), removal: None, answer: None };
+            let mut one = ApplyItem { decided, request: requests.next(), removal: None, answer: None };
             if matches!(one.decided.action, Action::Del | Action::Replace) && one.decided.refused.is_none() {
                 one.removal = Some(self.plan_removal_of(&one, how, &mut has_looked, deadline).await?);
             }
-            doing.push(one);
+            list.push(one);
         }
-        Ok(doing)
+        Ok(list)
     }
 
     async fn plan_removal_of(
         &mut self,
-        one: &Doing,
+        one: &ApplyItem,
         how: Apply,
         has_looked: &mut bool,
         deadline: &Deadline,
@@ -103,16 +103,16 @@ impl GuestState {
     }
 
     /// What the answers would be, if all goes well.
-    async fn preview(&mut self, doing: &mut [Doing], deadline: &Deadline) -> Result<()> {
-        for at in 0..doing.len() {
-            let Some(one) = doing.get(at) else { continue };
+    async fn preview(&mut self, list: &mut [ApplyItem], deadline: &Deadline) -> Result<()> {
+        for at in 0..list.len() {
+            let Some(one) = list.get(at) else { continue };
             let answer = match (&one.decided.action, &one.removal) {
                 (Action::None | Action::Change(_), _) => self.answer_for_present(one.id()),
                 (Action::Del, Some(removal)) => self.would_answer(removal),
                 (Action::Add, _) if one.decided.after.is_empty() => self.would_add(one, deadline).await?,
                 _ => DeviceAnswer::Done(None),
             };
-            if let Some(one) = doing.get_mut(at) {
+            if let Some(one) = list.get_mut(at) {
                 one.answer = Some(answer);
             }
         }
@@ -140,18 +140,23 @@ impl GuestState {
         }
     }
 
-    async fn carry_out_apply(&mut self, doing: &mut [Doing], how: Apply, deadline: &Deadline) -> Result<()> {
-        for one in doing.iter_mut().filter(|one| one.decided.action == Action::None) {
+    async fn carry_out_apply(
+        &mut self,
+        list: &mut [ApplyItem],
+        how: Apply,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        for one in list.iter_mut().filter(|one| one.decided.action == Action::None) {
             one.answer = Some(self.answer_for_present(&one.decided.id));
         }
-        let mut adds = Adds::open(self, doing, deadline).await?;
-        self.expect_removals(doing);
-        if let Err(error) = self.make_room_for_removals(&mut adds, doing, deadline).await {
-            let left = [error.left(), &self.call_off_removals(doing).await].concat();
+        let mut adds = Adds::open(self, list, deadline).await?;
+        self.expect_removals(list);
+        if let Err(error) = self.make_room_for_removals(&mut adds, list, deadline).await {
+            let left = [error.left(), &self.call_off_removals(list).await].concat();
             return Err(if left == error.left() { error } else { error.with_undo(left) });
         }
-        let removed = self.carry_out_removals(doing, how, adds.has_later(), deadline).await;
-        let added = adds.plug_later(self, doing, deadline).await;
+        let removed = self.carry_out_removals(list, how, adds.has_later(), deadline).await;
+        let added = adds.plug_later(self, list, deadline).await;
         removed.and(added)
     }
 
@@ -159,27 +164,27 @@ impl GuestState {
     async fn make_room_for_removals(
         &mut self,
         adds: &mut Adds,
-        doing: &mut [Doing],
+        list: &mut [ApplyItem],
         deadline: &Deadline,
     ) -> Result<()> {
-        let undo = match self.make_changes(doing, deadline).await {
+        let undo = match self.make_changes(list, deadline).await {
             Ok(undo) => undo,
             Err(error) => {
                 self.finish_add(false);
                 return Err(error);
             }
         };
-        match adds.plug(self, doing, deadline).await {
+        match adds.plug(self, list, deadline).await {
             Ok(()) => Ok(()),
-            Err(error) => Err(self.take_changes_back(doing, undo, error, deadline).await),
+            Err(error) => Err(self.take_changes_back(list, undo, error, deadline).await),
         }
     }
 
     /// From here on this call answers what becomes of the devices that are to go, and it is this call that
     /// asks the guest for them: an inventory on the way leaves that to it. What has left by now has been
     /// told.
-    fn expect_removals(&mut self, doing: &mut [Doing]) {
-        for one in doing {
+    fn expect_removals(&mut self, list: &mut [ApplyItem]) {
+        for one in list {
             let Some(device) = one.asked() else { continue };
             if self.is_gone(&device) {
                 one.removal = Some(RemovalAction::Answer(Outcome::Absent));
@@ -190,11 +195,12 @@ impl GuestState {
         }
     }
 
-    /// No removal is asked for. A device that has left by itself meanwhile is gone, and nobody else says so.
+    /// The adds have failed, so the guest is asked for no device. This call answers for one that has left by
+    /// itself meanwhile.
     /// Answers what is left behind.
-    async fn call_off_removals(&mut self, doing: &mut [Doing]) -> Vec<String> {
+    async fn call_off_removals(&mut self, list: &mut [ApplyItem]) -> Vec<String> {
         let mut begun: Vec<Device> = Vec::new();
-        for one in doing {
+        for one in list {
             let Some(device) = one.asked() else { continue };
             self.phases.end_asking_again(&device.id);
             self.phases.end_waiting(&device.id, Waits::ForAll);
@@ -231,24 +237,24 @@ impl GuestState {
     /// set back.
     async fn make_changes(
         &mut self,
-        doing: &mut [Doing],
+        list: &mut [ApplyItem],
         deadline: &Deadline,
     ) -> Result<Vec<(DeviceId, Change)>> {
         let mut undo = Vec::new();
-        for at in 0..doing.len() {
-            let Some(one) = doing.get(at) else { continue };
+        for at in 0..list.len() {
+            let Some(one) = list.get(at) else { continue };
             let (id, action) = (one.id().clone(), one.decided.action.clone());
             let Action::Change(changes) = action else { continue };
             for change in changes {
                 match self.make_change(&id, &change, deadline).await {
                     Ok(outcome) => {
                         undo.insert(0, (id.clone(), change.reversed()));
-                        if let Some(one) = doing.get_mut(at) {
+                        if let Some(one) = list.get_mut(at) {
                             one.answer = Some(outcome.into());
                         }
                     }
                     Err(error) => {
-                        return Err(self.take_changes_back(doing, undo, error, deadline).await);
+                        return Err(self.take_changes_back(list, undo, error, deadline).await);
                     }
                 }
             }
@@ -266,7 +272,7 @@ impl GuestState {
     /// The call fails with `error`: changes that were made are unmade.
     async fn take_changes_back(
         &mut self,
-        doing: &mut [Doing],
+        list: &mut [ApplyItem],
         undo: Vec<(DeviceId, Change)>,
         error: Error,
         deadline: &Deadline,
@@ -278,24 +284,25 @@ impl GuestState {
                 left.push(format!("{} of {id} ({cause})", change.word()));
                 continue;
             }
-            if let Some(one) = doing.iter_mut().find(|one| *one.id() == id) {
+            if let Some(one) = list.iter_mut().find(|one| *one.id() == id) {
                 one.answer = None;
             }
         }
         if left == error.left() { error } else { error.with_undo(left) }
     }
 
-    /// Removes what is to go, all of it at once. What an add waits for leaves that add some time.
+    /// Asks the guest for all devices that are to go, at once. If adds wait for them, it waits for the guest
+    /// for three quarters of the time that is left, so that the adds have the rest.
     async fn carry_out_removals(
         &mut self,
-        doing: &mut [Doing],
+        list: &mut [ApplyItem],
         how: Apply,
         adds_follow: bool,
         deadline: &Deadline,
     ) -> Result<()> {
         let mut asked: Vec<(usize, Device)> = Vec::new();
         let mut first_error = None;
-        for (at, one) in doing.iter_mut().enumerate() {
+        for (at, one) in list.iter_mut().enumerate() {
             let outcome = match one.removal.take() {
                 None => continue,
                 Some(RemovalAction::Answer(outcome)) => Ok(outcome),
@@ -314,7 +321,7 @@ impl GuestState {
         let patience = deadline.earlier_by(self.now(), margin);
         let outcomes = self.request_and_wait_for_all(&devices, !how.no_wait, &patience).await;
         for ((at, _), outcome) in asked.into_iter().zip(outcomes) {
-            if let Some(one) = doing.get_mut(at) {
+            if let Some(one) = list.get_mut(at) {
                 one.take_removal(outcome, &mut first_error);
             }
         }
@@ -322,10 +329,10 @@ impl GuestState {
     }
 }
 
-fn applied(doing: Vec<Doing>, error: Option<Error>) -> Applied {
+fn applied(list: Vec<ApplyItem>, error: Option<Error>) -> Applied {
     let otherwise = match &error {
         Some(_) => "nothing has been done about it, since another one failed",
         None => "nothing has been done about it",
     };
-    Applied { steps: doing.into_iter().map(|one| one.into_step(otherwise)).collect(), error }
+    Applied { steps: list.into_iter().map(|one| one.into_step(otherwise)).collect(), error }
 }

@@ -3,7 +3,7 @@
 use super::action::Action;
 use super::add_item::{AddItem, AddRequest};
 use super::applied::DeviceAnswer;
-use super::doing::Doing;
+use super::apply_item::ApplyItem;
 use super::dry_run::Preparation;
 use super::guest_state::GuestState;
 use super::limit::Deadline;
@@ -28,29 +28,29 @@ impl Adds {
     /// found before anything is sent.
     pub(super) async fn open(
         state: &mut GuestState,
-        doing: &mut [Doing],
+        list: &mut [ApplyItem],
         deadline: &Deadline,
     ) -> Result<Self> {
         let mut adds = Self::default();
         // Disks may be put on a controller of the same list.
-        let controllers_first = |doing: &[Doing], is: bool| -> Vec<usize> {
-            let so = |(_, one): &(usize, &Doing)| one.is_to_be_added() && one.is_controller() == is;
-            doing.iter().enumerate().filter(so).map(|(at, _)| at).collect()
+        let controllers_first = |list: &[ApplyItem], is: bool| -> Vec<usize> {
+            let so = |(_, one): &(usize, &ApplyItem)| one.is_to_be_added() && one.is_controller() == is;
+            list.iter().enumerate().filter(so).map(|(at, _)| at).collect()
         };
-        for at in controllers_first(doing, true).into_iter().chain(controllers_first(doing, false)) {
-            let waits = doing.get(at).is_some_and(|one| !one.decided.after.is_empty());
+        for at in controllers_first(list, true).into_iter().chain(controllers_first(list, false)) {
+            let waits = list.get(at).is_some_and(|one| !one.decided.after.is_empty());
             if waits { adds.later.push(at) } else { adds.first.push(at) }
         }
-        let requests = adds.first.iter().filter_map(|at| doing.get(*at)?.request.clone()).collect();
+        let requests = adds.first.iter().filter_map(|at| list.get(*at)?.request.clone()).collect();
         match state.open_all(requests, deadline).await {
             Ok(items) => adds.items = items,
             Err(error) => {
                 state.finish_add(false);
-                adds.put_off_or(doing, error)?;
+                adds.put_off_or(list, error)?;
             }
         }
         for at in &adds.later {
-            if let Some(one) = doing.get(*at) {
+            if let Some(one) = list.get(*at) {
                 state.check_later(one).await.map_err(|error| error.context(one.id()))?;
             }
         }
@@ -63,18 +63,18 @@ impl Adds {
     }
 
     /// Without a free slot, adds wait for the removals that give one free, if there are such.
-    fn put_off_or(&mut self, doing: &mut [Doing], error: Error) -> Result<()> {
-        let gives_slot = |one: &&Doing| match &one.removal {
+    fn put_off_or(&mut self, list: &mut [ApplyItem], error: Error) -> Result<()> {
+        let gives_slot = |one: &&ApplyItem| match &one.removal {
             Some(RemovalAction::Ask(device)) => matches!(device.address, Some(Address::Pci(_))),
             _ => false,
         };
-        let going: Vec<_> = doing.iter().filter(gives_slot).map(|one| one.id().clone()).collect();
+        let going: Vec<_> = list.iter().filter(gives_slot).map(|one| one.id().clone()).collect();
         if error.kind() != ErrorKind::NoSlot || going.is_empty() {
             return Err(error);
         }
         self.items.clear();
         for at in self.first.drain(..) {
-            if let Some(one) = doing.get_mut(at) {
+            if let Some(one) = list.get_mut(at) {
                 one.decided.after.clone_from(&going);
             }
             self.later.push(at);
@@ -87,21 +87,21 @@ impl Adds {
     pub(super) async fn plug(
         &mut self,
         state: &mut GuestState,
-        doing: &mut [Doing],
+        list: &mut [ApplyItem],
         deadline: &Deadline,
     ) -> Result<()> {
-        // Removals that have begun go on whatever becomes of the adds.
+        // A removal that an earlier call has begun goes on if the adds fail.
         let contents = state.contents();
         let is_new = |device: &Device| contents.journal().find(device.id.as_str()).is_none();
-        state.followed_by = doing.iter().filter_map(Doing::asked).filter(is_new).collect();
+        state.followed_by = list.iter().filter_map(ApplyItem::asked).filter(is_new).collect();
         let plugged = state.plug_items(&mut self.items, deadline).await;
         state.followed_by.clear();
         state.finish_add(plugged.is_ok());
         if let Err(error) = plugged {
-            return self.put_off_or(doing, error);
+            return self.put_off_or(list, error);
         }
         for (at, item) in self.first.iter().zip(std::mem::take(&mut self.items)) {
-            if let Some(one) = doing.get_mut(*at) {
+            if let Some(one) = list.get_mut(*at) {
                 one.answer = item.into_answer().map(DeviceAnswer::from);
             }
         }
@@ -112,18 +112,17 @@ impl Adds {
     pub(super) async fn plug_later(
         self,
         state: &mut GuestState,
-        doing: &mut [Doing],
+        list: &mut [ApplyItem],
         deadline: &Deadline,
     ) -> Result<()> {
         let mut free = Vec::new();
         for at in self.later {
-            match in_the_way(doing, at) {
-                Some(answer) => put(doing, at, answer),
+            match in_the_way(list, at) {
+                Some(answer) => put(list, at, answer),
                 None => free.push(at),
             }
         }
-        let requests: Vec<AddRequest> =
-            free.iter().filter_map(|at| doing.get(*at)?.request.clone()).collect();
+        let requests: Vec<AddRequest> = free.iter().filter_map(|at| list.get(*at)?.request.clone()).collect();
         if requests.is_empty() {
             return Ok(());
         }
@@ -131,27 +130,27 @@ impl Adds {
         state.finish_add(outcomes.is_ok());
         match outcomes {
             Ok(outcomes) => {
-                free.into_iter().zip(outcomes).for_each(|(at, outcome)| put(doing, at, outcome.into()));
+                free.into_iter().zip(outcomes).for_each(|(at, outcome)| put(list, at, outcome.into()));
                 Ok(())
             }
             Err(error) => {
-                free.into_iter().for_each(|at| put(doing, at, DeviceAnswer::Failed(error.clone())));
+                free.into_iter().for_each(|at| put(list, at, DeviceAnswer::Failed(error.clone())));
                 Err(error.context("what was to go is gone; what was to come then is not there"))
             }
         }
     }
 }
 
-fn put(doing: &mut [Doing], at: usize, answer: DeviceAnswer) {
-    if let Some(one) = doing.get_mut(at) {
+fn put(list: &mut [ApplyItem], at: usize, answer: DeviceAnswer) {
+    if let Some(one) = list.get_mut(at) {
         one.answer = Some(answer);
     }
 }
 
 /// The answer for an add whose removals are not done.
-fn in_the_way(doing: &[Doing], at: usize) -> Option<DeviceAnswer> {
-    let after = &doing.get(at)?.decided.after;
-    let of = |id| doing.iter().find(|one| one.id() == id).and_then(|one| Some((id, one.answer.as_ref()?)));
+fn in_the_way(list: &[ApplyItem], at: usize) -> Option<DeviceAnswer> {
+    let after = &list.get(at)?.decided.after;
+    let of = |id| list.iter().find(|one| one.id() == id).and_then(|one| Some((id, one.answer.as_ref()?)));
     let answers: Vec<_> = after.iter().filter_map(of).collect();
     let failed = answers.iter().find(|(_, answer)| matches!(answer, DeviceAnswer::Failed(_)));
     if let Some((id, answer)) = failed {
@@ -163,7 +162,7 @@ fn in_the_way(doing: &[Doing], at: usize) -> Option<DeviceAnswer> {
 
 impl GuestState {
     /// What can be said of an add before what is in its way has gone.
-    async fn check_later(&mut self, one: &Doing) -> Result<()> {
+    async fn check_later(&mut self, one: &ApplyItem) -> Result<()> {
         match &one.request {
             Some(AddRequest::Nic(request)) => match &request.bridge {
                 Some(bridge) => self.check_bridge(request.netns(), bridge).await,
@@ -178,7 +177,7 @@ impl GuestState {
     }
 
     /// What an add that goes ahead would answer. Nothing is opened but what has to be looked at.
-    pub(super) async fn would_add(&mut self, one: &Doing, deadline: &Deadline) -> Result<DeviceAnswer> {
+    pub(super) async fn would_add(&mut self, one: &ApplyItem, deadline: &Deadline) -> Result<DeviceAnswer> {
         let later = match &one.request {
             Some(AddRequest::Nic(request)) => {
                 if let Some(bridge) = &request.bridge {

@@ -84,7 +84,7 @@ impl GuestState {
             ErrorKind::NotFound => Error::new(
                 ErrorKind::NotFound,
                 format!(
-                    "tap {tap} of {} is not in {}: whoever opened it has to move it",
+                    "tap {tap} of {} is not in {}: the caller who opened it has to move it",
                     device.id,
                     netns_of(spec).unwrap_or("this network namespace"),
                 ),

@@ -5,25 +5,10 @@ use super::guest_state::GuestState;
 use super::outcome::DeferReason;
 use crate::ids::BusName;
 use crate::model::{Device, DeviceKind, Presence};
+use crate::net::models;
 use crate::qmp::OLDEST_QEMU;
 use crate::slots::scsi;
 use crate::store::Format;
-
-/// NIC models that can be plugged into a running guest: QEMU 5.2 to 11.1 takes them (`igb` from 8.0 on), and
-/// a Linux guest gives them back.
-pub const LIVE_NIC_MODELS: &[&str] = &[
-    "virtio-net-pci",
-    "virtio-net-pci-non-transitional",
-    "virtio-net-pci-transitional",
-    "e1000",
-    "e1000-82544gc",
-    "e1000-82545em",
-    "e1000e",
-    "igb",
-    "pcnet",
-    "rtl8139",
-    "vmxnet3",
-];
 
 /// Disk models that can be plugged into a running guest.
 pub const LIVE_DISK_MODELS: &[&str] = &[
@@ -83,16 +68,16 @@ impl GuestState {
     /// Ganeti plugs no emulated NIC into a running guest, so a guest with its record gets one at its next
     /// boot.
     fn model_defer_reason(&self, kind: DeviceKind, model: &str) -> Option<DeferReason> {
-        let live = match kind {
-            DeviceKind::Nic => LIVE_NIC_MODELS,
-            DeviceKind::Disk => LIVE_DISK_MODELS,
-            DeviceKind::Controller => scsi::spec::LIVE_MODELS,
+        let is_live = match kind {
+            DeviceKind::Nic => models::is_live(model),
+            DeviceKind::Disk => LIVE_DISK_MODELS.contains(&model),
+            DeviceKind::Controller => scsi::spec::is_live_model(model),
         };
-        if !live.contains(&model) {
+        if !is_live {
             return Some(DeferReason::Model(format!("the library plugs no {model} into a running guest")));
         }
         let is_ganeti = self.contents().dialect().format() == Format::Ganeti;
-        let is_emulated = kind == DeviceKind::Nic && !model.starts_with("virtio-");
+        let is_emulated = kind == DeviceKind::Nic && !models::VIRTIO.contains(&model);
         (is_ganeti && is_emulated).then(|| {
             DeferReason::Model(format!("model {model} is not paravirtual, and the record is Ganeti's"))
         })

@@ -83,7 +83,7 @@ pub(super) struct GuestState {
     pub(super) heard_from_generation: u64,
     /// Devices that the call of the moment has given a place, and not plugged in yet.
     pub(super) reserved: Vec<Device>,
-    /// Devices whose removal follows the add of the moment, as one operation with it.
+    /// Devices that are removed after the present add, as one operation with it.
     pub(super) followed_by: Vec<Device>,
     /// Taps of NICs that have left, until QEMU has closed them.
     pub(super) tap_fds: Vec<TapFd>,

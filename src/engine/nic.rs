@@ -98,7 +98,7 @@ impl NicRequest {
     }
 
     /// The name that its tap is to have, if it is not left to the kernel.
-    fn exact_tap(&self) -> Option<&str> {
+    pub(super) fn exact_tap(&self) -> Option<&str> {
         match &self.tap {
             TapSource::Open { name: Some(name), .. } if !name.contains('%') => Some(name),
             TapSource::Open { .. } | TapSource::Given(_) => None,

@@ -65,7 +65,7 @@ impl GuestState {
         }
     }
 
-    /// QOM has the last word, since the inventory may be old.
+    /// QOM is asked, since the inventory may be old.
     async fn check_not_foreign(&mut self, id: &DeviceId, deadline: &Deadline) -> Result<()> {
         let on_scsi = self.slots.scsi.occupancy().any(|(_, user)| user.id.as_deref() == Some(id.as_str()));
         let was_there = on_scsi || self.topology.find(id.as_str()).is_some();

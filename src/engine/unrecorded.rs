@@ -8,6 +8,7 @@ use super::inventory::{self, CONTAINERS};
 use super::limit::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::DeviceKind;
+use crate::net::models;
 use crate::qmp::Command;
 use crate::sanitize::readable;
 use crate::slots::pci::{QomAddress, QomChild};
@@ -18,9 +19,6 @@ const UNATTACHED: &str = "/machine/unattached";
 
 /// What an id cannot begin with, and a path in QOM does.
 const PATH: &str = "/machine/";
-
-/// What NICs of other models than virtio's begin with.
-const NICS: &[&str] = &["e1000", "i8255", "igb", "ne2k_pci", "pcnet", "rtl8139", "tulip", "vmxnet3"];
 
 const DISKS: &[&str] = &["ide-cd", "ide-hd", "nvme", "scsi-block", "scsi-cd", "scsi-hd", "usb-storage"];
 
@@ -33,9 +31,8 @@ fn kind_of(driver: &str) -> Option<DeviceKind> {
     if driver.starts_with("virtio-") && driver.ends_with("-device") {
         return None;
     }
-    let begins = |names: &[&str]| names.iter().any(|name| driver.starts_with(name));
     match () {
-        () if driver.starts_with("virtio-net") || begins(NICS) => Some(DeviceKind::Nic),
+        () if models::is_nic(driver) => Some(DeviceKind::Nic),
         () if driver.starts_with("virtio-blk") || DISKS.contains(&driver) => Some(DeviceKind::Disk),
         () if scsi::spec::is_controller_model(driver) => Some(DeviceKind::Controller),
         () => None,
@@ -145,6 +142,8 @@ mod tests {
             ("virtio-net-pci", Some(DeviceKind::Nic)),
             ("virtio-net-pci-non-transitional", Some(DeviceKind::Nic)),
             ("virtio-net-device", None),
+            ("igb", Some(DeviceKind::Nic)),
+            ("igbvf", None),
             ("e1000-82544gc", Some(DeviceKind::Nic)),
             ("virtio-blk-pci", Some(DeviceKind::Disk)),
             ("ide-cd", Some(DeviceKind::Disk)),

@@ -1,11 +1,10 @@
 //! What is to be done so that a guest has the devices of a wanted list: a decision from what is recorded and
-//! what is wanted. Nothing is done here, and nobody is asked.
+//! what is wanted. Nothing is done here, and QEMU is not asked.
 
 use std::path::PathBuf;
 
 use super::action::{Action, Change};
 use super::add_item::AddRequest;
-use super::nic::TapSource;
 use crate::disk::DiskSpec;
 use crate::ids::{Address, DeviceId, IfName, MacAddr};
 use crate::model::{Device, DeviceKind, Presence, Spec};
@@ -117,7 +116,6 @@ fn about_wanted(wanted: &Wanted<'_>, how: Apply) -> Decided {
             (Action::Replace, why, Some(refused))
         }
     };
-    let refused = refused.filter(|_| action != Action::None);
     Decided { id: (*id).clone(), kind: request.kind(), action, why, after: Vec::new(), refused }
 }
 
@@ -155,13 +153,7 @@ impl<'a> Claims<'a> {
     fn of(request: &'a AddRequest) -> Self {
         let place = request.placement().address.as_ref().filter(|place| !is_any_of_bus(place));
         match request {
-            AddRequest::Nic(nic) => {
-                let tap = match &nic.tap {
-                    TapSource::Open { name: Some(name), .. } if !name.contains('%') => Some(name.as_str()),
-                    TapSource::Open { .. } | TapSource::Given(_) => None,
-                };
-                Self { mac: nic.mac, tap, place, disk: None }
-            }
+            AddRequest::Nic(nic) => Self { mac: nic.mac, tap: nic.exact_tap(), place, disk: None },
             AddRequest::Disk(disk) => Self { place, disk: Some(&disk.spec), ..Self::default() },
             AddRequest::Controller(_) => Self { place, ..Self::default() },
         }

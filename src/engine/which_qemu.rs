@@ -17,7 +17,7 @@ impl GuestState {
         let mut peer = self.see_qemu(&monitor.reached, monitor.pid.unwrap_or_default()).await?;
         let contents = self.contents();
         let noted = contents.journal().peer.as_ref();
-        // A journal of somebody who did not see the process has nothing else to be compared with.
+        // An agent that did not see the process has noted the thread alone in the journal.
         if peer.process.is_none() || noted.is_some_and(|noted| noted.first_thread.is_some()) {
             peer.first_thread = self.ask_first_thread(monitor, deadline).await?;
         }
@@ -45,8 +45,8 @@ fn first_thread(processors: &Value) -> Option<i64> {
     first.get("thread-id")?.as_i64()
 }
 
-/// Whether QEMU says in its answer to `query-chardev` that somebody is connected to a socket like this one,
-/// besides the asker over `own`, or does not say that nobody is.
+/// Whether QEMU says in its answer to `query-chardev` that another client than the library itself, which is
+/// connected over `own`, is connected to such a socket. Also if QEMU does not say that none is.
 pub(super) fn is_connected(devices: &Value, socket: &Socket, own: Option<&Reached>) -> bool {
     let Some(devices) = devices.as_array() else { return false };
     let names = devices.iter().filter_map(|device| device.get("filename")?.as_str());

@@ -80,7 +80,7 @@ impl Driver {
         self.given = Some(fd);
     }
 
-    /// The QEMU of this socket is being started: that nobody listens there yet is no error.
+    /// The QEMU of this socket is being started: until it listens, connecting is tried again.
     pub(super) fn await_start(&mut self, socket: MonitorName) {
         self.starting = Some(socket);
     }
@@ -385,7 +385,7 @@ impl Driver {
     }
 }
 
-/// What it means that nobody listens at the socket of a QEMU that is being started until the deadline.
+/// The error if a QEMU that is being started does not listen before the deadline.
 fn not_started(refused: &Error) -> Error {
     let text = format!("QEMU did not begin to listen before the deadline: {}", refused.message());
     Error::new(ErrorKind::Timeout, text)

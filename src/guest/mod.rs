@@ -21,8 +21,8 @@ use crate::engine::{self, Answer, Engine, Request};
 pub use crate::engine::{
     Access, Action, AddFailure, AddRequest, Applied, Apply, Change, ControllerRequest, DeferReason,
     DeviceAnswer, DeviceInfo, DeviceRef, DeviceState, DeviceStep, Difference, DiskRequest, DryRun, Event,
-    EventKind, GuestView, IoAction, IoError, LIVE_DISK_MODELS, LIVE_NIC_MODELS, Listener, MISSING, Mismatch,
-    NewSize, NicRequest, OLDEST_QEMU, Outcome, PendingReason, PlaceRequest, Placement, RawCommand, Removal,
+    EventKind, GuestView, IoAction, IoError, LIVE_DISK_MODELS, Listener, MISSING, Mismatch, NewSize,
+    NicRequest, OLDEST_QEMU, Outcome, PendingReason, PlaceRequest, Placement, RawCommand, Removal,
     RemovalOfMany, SlotInfo, SlotStatus, TapSource,
 };
 use crate::error::{Error, ErrorKind, Result};
@@ -142,7 +142,7 @@ impl Guest {
         Ok(guest)
     }
 
-    /// Over which socket the guest is reached when the connection of the moment is lost. Nothing has been
+    /// The socket over which the guest is reached when the present connection is lost. Nothing has been
     /// said over it.
     pub fn give_connection(&self, connection: OwnedFd) -> Result<()> {
         Reached::given(&connection)?;

@@ -34,8 +34,8 @@ pub struct Process {
 
 /// A monitor's socket. Whoever listens anew at its path makes another file.
 ///
-/// An abstract name, a TCP port and a vsock port have no inode: whoever listens there anew cannot be told
-/// from whoever did before. A connection that a caller made to a monitor without a name has no path, and the
+/// An abstract name, a TCP port and a vsock port have no inode: a listener cannot be told from the one
+/// before. A connection that a caller made to a monitor without a name has no path, and the
 /// inode is that of the connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Socket {
@@ -56,7 +56,7 @@ pub enum SocketKind {
     File,
     /// An abstract name or a port.
     Name,
-    /// A connection, which nobody can make again.
+    /// A connection that the caller made, which the library cannot make again.
     Connection,
 }
 
@@ -129,7 +129,7 @@ impl Socket {
         }
     }
 
-    /// Whether it is the same file, whatever its path, the same connection, or the same name.
+    /// Whether it is the same file, by any path, the same connection, or the same name.
     pub fn is(&self, other: &Self) -> bool {
         let number = |socket: &Self| (socket.device, socket.inode, socket.made);
         let is_name = self.kind() == SocketKind::Name;

@@ -7,6 +7,7 @@ pub mod given;
 pub mod identity;
 pub mod link;
 pub mod mac;
+pub mod models;
 pub mod namespace;
 mod rtnl;
 pub mod share;

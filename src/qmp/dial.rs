@@ -27,8 +27,8 @@ enum Address {
 }
 
 impl Dial {
-    /// All addresses of a host. A name is looked up as the system does it, which takes the time that it
-    /// takes.
+    /// All addresses of a host. The system's resolver looks a name up; the deadline does not end
+    /// that.
     pub(super) fn tcp(name: &MonitorName, host: &str, port: u16) -> Result<Self> {
         let found = (host, port).to_socket_addrs().map_err(|error| {
             let text = format!("connect to the monitor at {name}: the host name is not known: {error}");

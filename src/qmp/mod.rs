@@ -13,6 +13,7 @@ mod monitor;
 pub mod monitor_name;
 mod pace;
 pub mod peer;
+pub mod properties;
 pub mod qemu_errors;
 pub mod reached;
 mod transport;

@@ -126,7 +126,7 @@ impl Monitor {
             ErrorKind::Timeout if !self.heard && self.name == MonitorName::Given => Error::new(
                 ErrorKind::MonitorBusy,
                 "the monitor sent no greeting before the deadline: it is serving another client, QEMU is stopped, or the greeting \
-                 has been read by somebody else; nothing may have been read from a connection that is given",
+                 has been read by another program; nothing may have been read from a connection that is given",
             ),
             ErrorKind::Timeout if !self.heard => Error::new(
                 ErrorKind::MonitorBusy,

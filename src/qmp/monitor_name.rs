@@ -28,7 +28,8 @@ pub enum MonitorName {
 }
 
 impl MonitorName {
-    /// What a caller means. A file that exists is meant by its path, whatever that looks like.
+    /// The monitor that a caller has named. If there is a file of that path, it is the path, also if it has
+    /// the form of a port.
     pub fn of(text: &Path) -> Self {
         match text.symlink_metadata() {
             Ok(_) => Self::Path(text.to_owned()),
@@ -45,7 +46,7 @@ impl MonitorName {
         port.unwrap_or_else(|| Self::Path(text.to_owned()))
     }
 
-    /// Whether its socket is a file, which is another one when somebody listens there anew.
+    /// Whether its socket is a file, which another listener makes anew.
     pub fn is_file(&self) -> bool {
         matches!(self, Self::Path(path) if !path.as_os_str().as_bytes().starts_with(b"@"))
     }

@@ -79,7 +79,7 @@ impl Reached {
     }
 }
 
-/// A relative path is that of the directory in which somebody listened.
+/// A relative path begins in the directory of the listener, which the library does not know.
 fn name_of(address: &UnixAddr) -> MonitorName {
     if let Some(name) = address.as_abstract() {
         let bytes = [b"@", name].concat();

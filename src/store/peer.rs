@@ -11,7 +11,8 @@ use crate::model::peer::{PeerState, Process, Socket, SocketKind};
 use crate::qmp::address::MonitorAddress;
 use crate::qmp::{MonitorName, Reached};
 
-/// Whoever is at the other end, and had this process when it began to listen; 0 for one that cannot be seen.
+/// The QEMU at the other end, whose process had this id when it began to listen; 0 for one that the host
+/// does not show.
 pub fn look(reached: &Reached, pid: i32) -> Peer {
     let sockets = socket_of(reached).into_iter().collect();
     Peer { process: look_at_process(pid), sockets, first_thread: None }
@@ -74,7 +75,7 @@ fn look_at_socket(path: &Path) -> Option<Socket> {
     Some(Socket { device: found.dev(), inode: found.ino(), made: made(&found), path })
 }
 
-/// Whether the path of a socket leads to it still, or it is a name, which always leads to whoever has it now.
+/// Whether the path of a socket leads to it still, or it is a name, which leads to the present listener.
 pub fn is_there(socket: &Socket) -> bool {
     match socket.kind() {
         SocketKind::File => look_at_socket(&socket.path).is_some_and(|found| found.is(socket)),
@@ -83,8 +84,8 @@ pub fn is_there(socket: &Socket) -> bool {
     }
 }
 
-/// `None` if it is not there, or if that says nothing about this QEMU: a name may be another one's by now,
-/// and nobody's in this network namespace.
+/// `None` if it is not there, or if that says nothing about this QEMU: another one may have the name by now,
+/// and this network namespace does not have the names of others.
 fn is_listened_at(socket: &Socket) -> Option<bool> {
     let refused = || MonitorAddress::of(&socket.path).and_then(|address| address.connect()).err();
     let is_file = socket.kind() == SocketKind::File;

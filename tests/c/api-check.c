@@ -194,6 +194,8 @@ static void qemu(void)
     CHECK_NUMBER(example_end(&fake), 0);
     start(&fake, "--version 7.2.0");
     found(guest(",\"-machine\",\"pc-i440fx-99.9\"", ""), 0, monitor, KVM_RUNTIME_PROBLEM_MACHINE, "", "pc-i440fx-99.9");
+    found(with_disk(image, ",\"properties\":{\"iothread-vq-mapping\":[]}"), 0, monitor, KVM_RUNTIME_PROBLEM_MODEL,
+          "data", "QEMU 7.2.0 has no property iothread-vq-mapping of virtio-blk-pci");
     tell(&fake, "error device-list-properties Device 'virtio-blk-pci' not found\n");
     found(with_disk(image, ""), 0, monitor, KVM_RUNTIME_PROBLEM_MODEL, "data", "virtio-blk-pci");
     CHECK_NUMBER(example_end(&fake), 0);

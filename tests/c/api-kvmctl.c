@@ -74,6 +74,7 @@ static void wrong_usage(void)
         {"init --socket /x", "init takes no --socket; see kvmctl init --help"},
         {"reserve pci.0 4-x", "not a number from 0 to 255"},
         {"reserve pci.0 4 --for tape", "[possible values: nic, disk, controller]"},
+        {"reserve pci.0 --for nic", "required arguments were not provided"},
         {"slot-policy best", "[possible values: first-free, longest-free]"},
         {"verify --shrink", "unexpected argument '--shrink' found"},
         {"ad-nic", "unrecognized subcommand 'ad-nic'; tip: "},

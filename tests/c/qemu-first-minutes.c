@@ -1,4 +1,4 @@
-/* From a QEMU that somebody has started by hand to a second one beside it: the record of a process, a copy of
+/* From a QEMU that a person has started by hand to a second one beside it: the record of a process, a copy of
  * it, a monitor of its own for the second start, and an open that waits for it. */
 #include <signal.h>
 #include <stdio.h>

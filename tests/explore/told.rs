@@ -77,7 +77,7 @@ impl Does {
     }
 }
 
-/// What a wanted list has come to, device by device. What is there already is neither added nor removed.
+/// The answers to a wanted list, device by device. What is there already is neither added nor removed.
 fn steps(applied: &Applied) -> impl Iterator<Item = (Does, Outcome)> {
     applied.steps.iter().filter_map(|step| {
         let DeviceAnswer::Done(Some(device)) = &step.answer else { return None };

@@ -212,7 +212,7 @@ pub fn an_add_that_fails_leaves_everything_as_it_was(agent: &dyn Agent) {
     }
 }
 
-/// A removal that was asked for before goes on, whatever becomes of the next list.
+/// A removal that was asked for before goes on, also if the next list fails.
 pub fn an_add_that_fails_leaves_a_pending_removal_pending(agent: &dyn Agent) {
     let fixture = Fixture::pc();
     let api = fixture.open(agent);

@@ -44,7 +44,7 @@ func (a Apply) flags() (flags C.uint32_t) {
 
 // Applied is what has become of the devices of a list, or would: docs/json.md has the meaning of each member.
 type Applied struct {
-	// State is what all answers come to: [Done], [Pending] or [AfterReboot].
+	// State sums up the answers of the devices: [Done], [Pending] or [AfterReboot].
 	State State `json:"-"`
 	// Changes is about how many devices something was to be done.
 	Changes int `json:"changes"`

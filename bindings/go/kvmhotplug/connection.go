@@ -34,7 +34,7 @@ func OpenConnection(ctx context.Context, record *Runtime, connection *os.File, o
 }
 
 // GiveConnection gives a guest of [OpenConnection] another connection to a monitor of the same QEMU, or of the one that has
-// taken its place. It is used when the one of the moment is lost, and no earlier.
+// taken its place. The library uses it when the present one is lost, and no earlier.
 func (g *Guest) GiveConnection(ctx context.Context, connection *os.File) error {
 	var memory arena
 	fds, release := duplicate(&memory, "the connection to the monitor", connection)

@@ -43,7 +43,7 @@ class Flag(enum.IntFlag):
     #: has begun.
     OPEN_IN_MEMORY = 1 << 23
     #: Flag of Guest.open(): QEMU is being started, so wait until it listens and replies. Without it, a call
-    #: fails at once with -ENOENT or -ECONNREFUSED if nobody listens yet.
+    #: fails at once with -ENOENT or -ECONNREFUSED if QEMU does not listen yet.
     OPEN_STARTING = 1 << 28
     #: Flag of requests: now or not at all. What would wait for a reboot fails with -EOPNOTSUPP.
     LIVE_ONLY = 1 << 0

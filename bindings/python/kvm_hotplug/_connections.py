@@ -24,7 +24,7 @@ class Connections(GuestHandle):
 
     def give_connection(self, connection: Connection) -> None:
         """Gives a guest of Guest.open_connection() another connection to a monitor of the same QEMU, or of the
-        one that has taken its place. It is used when the one of the moment is lost, and no earlier.
+        one that has taken its place. The library uses it when the present one is lost, and no earlier.
         """
         self._call(library().kvm_hotplug_give_connection, descriptor_of(connection))
 

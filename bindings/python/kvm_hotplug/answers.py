@@ -194,7 +194,7 @@ class AppliedDevice:
 class Applied:
     """What has become of the devices of a list, or would."""
 
-    #: What all answers come to: DONE, PENDING or AFTER_REBOOT.
+    #: The sum of the answers of the devices: DONE, PENDING or AFTER_REBOOT.
     answer: Answer
     #: Those of the list in its order, then those that were to go.
     devices: List[AppliedDevice]

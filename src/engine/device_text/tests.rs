@@ -1,4 +1,4 @@
-//! What the texts of devices come to, and what is refused.
+//! The requests that JSON texts are read as, and the texts that are refused.
 
 use super::*;
 use crate::error::ErrorKind;

@@ -135,7 +135,7 @@ fn what_is_decided() {
     }
 }
 
-/// Whatever is recorded and wanted: nothing is done to a device that stays as it is, each device has one
+/// For any record and any list: nothing is done to a device that stays as it is, each device has one
 /// line, no controller goes, and nothing is removed that is in the list and does not have to be.
 #[test]
 fn every_device_has_one_line() {

@@ -8,7 +8,7 @@ use super::virtual_functions::{offsets, words};
 
 impl BusSlots {
     /// The slots that a device of this model in `slot` takes beside that; `None` if the bus ends before them.
-    /// Behind a port there is nobody to be in the way.
+    /// Behind a port the bus has no other device.
     pub(super) fn beside(&self, slot: Slot, model: &str) -> Option<Vec<Slot>> {
         if self.kind.is_port() {
             return Some(Vec::new());

@@ -141,7 +141,7 @@ fn slots_of_virtual_functions_are_kept_free() {
         error.message().starts_with("igb needs the slots 16 and 17 behind its own too: no free"),
         "{error}"
     );
-    // Behind a port there is nobody to be in the way.
+    // Behind a port the bus has no other device.
     assert_eq!(map(&q35(), 4).choose_for(&Want::Auto, &IGB).unwrap(), at("rp2", 0));
     for slot in [5, 21, 22] {
         slots.release(&at("pci.0", slot), &id("nic1"));

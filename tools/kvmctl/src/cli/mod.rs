@@ -140,7 +140,8 @@ pub(crate) enum Command {
         #[arg(value_parser = values::slots)]
         slots: Option<(u8, u8)>,
         /// May have them (repeatable)
-        #[arg(long = "for", value_name = "TYPE", value_parser = values::words(&values::SLOT_KINDS))]
+        #[arg(long = "for", value_name = "TYPE", requires = "slots",
+              value_parser = values::words(&values::SLOT_KINDS))]
         kinds: Vec<SlotKind>,
     },
     /// Say which of the free slots a new device gets
@@ -398,7 +399,7 @@ pub(crate) struct BootArguments {
     /// Wait for a migration: tcp:HOST:PORT, unix:PATH, or "defer" for one that is said later
     #[arg(long, value_name = "FROM", value_parser = values::incoming)]
     pub(crate) incoming: Option<values::From>,
-    /// The tap of a NIC that was added over somebody's own: the descriptors that kvmctl has of it, one for
+    /// The tap of a NIC whose tap its caller opened: the descriptors that kvmctl has of it, one for
     /// each queue
     #[arg(long, value_name = "ID=FD[,FD...]", value_parser = values::tap)]
     pub(crate) tap: Vec<values::GivenTap>,

@@ -143,7 +143,7 @@ pub(crate) fn incoming(text: &str) -> std::result::Result<From, String> {
     }
 }
 
-/// A tap of somebody's own for a NIC.
+/// A tap that the caller of kvmctl opened for a NIC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GivenTap {
     pub(crate) nic: String,

@@ -11,16 +11,16 @@ use crate::ids::DeviceId;
 use crate::model::{Device, DeviceKind};
 
 /// A decided step under way.
-pub(super) struct Doing {
+pub(super) struct ApplyItem {
     pub(super) decided: Decided,
     /// What is to be added.
     pub(super) request: Option<AddRequest>,
-    /// What its removal comes to, until that is carried out.
+    /// How it is removed, until that is done.
     pub(super) removal: Option<RemovalAction>,
     pub(super) answer: Option<DeviceAnswer>,
 }
 
-impl Doing {
+impl ApplyItem {
     pub(super) fn id(&self) -> &DeviceId {
         &self.decided.id
     }
