@@ -9,6 +9,7 @@
 #include "support/connection.h"
 #include "support/files.h"
 #include "support/library.h"
+#include "support/restart.h"
 
 static struct vm vm;
 static const char port[] = "127.0.0.1:4444";
@@ -17,22 +18,6 @@ static void open_at_port(void)
 {
     works(kvm_runtime_load(vm.path, &vm.runtime, &failure));
     works(kvm_hotplug_open(vm.runtime, port, 0, &vm.guest, &failure));
-}
-
-static void start_anew(const struct arguments *command, const struct kvm_hotplug_device *nic)
-{
-    struct arguments again = {.count = 0};
-
-    for (int i = 0; i < command->count; i++)
-        arguments_add(&again, "%s", command->list[i]);
-    arguments_add(&again, "-netdev");
-    arguments_add(&again, "hubport,id=lan,hubid=7");
-    arguments_add(&again, "-device");
-    arguments_add(&again, "virtio-net-pci,id=lan,netdev=lan,mac=%s,romfile=,bus=%s,addr=0x%x", nic->mac, nic->bus,
-                  nic->slot);
-    qemu_end(vm.qemu);
-    qemu_launch(vm.qemu, &(struct qemu_launch){.argv = (const char *const *)again.list});
-    arguments_free(&again);
 }
 
 int main(void)
@@ -67,7 +52,7 @@ int main(void)
     vm_close(&vm);
     CHECK(vm_has_journal(&vm) && vm_journal_contains(&vm, "first_thread") && vm_journal_contains(&vm, port));
 
-    start_anew(&command, &nic);
+    restart_with_nic(vm.qemu, &command, &nic, nic.mac);
     open_at_port();
     CHECK_NUMBER(vm_device(&vm, "lan").state, KVM_HOTPLUG_STATE_LIVE);
     CHECK(!vm_has_journal(&vm));

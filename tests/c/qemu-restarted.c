@@ -9,6 +9,7 @@
 #include "support/arguments.h"
 #include "support/files.h"
 #include "support/library.h"
+#include "support/restart.h"
 #include "support/trace.h"
 
 enum work { REMOVE, ASK, ADD, CHANGE, WORKS };
@@ -52,22 +53,6 @@ static void agent(void *argument)
     _exit(0);
 }
 
-static void start_anew(const struct arguments *command, const struct kvm_hotplug_device *nic)
-{
-    struct arguments again = {.count = 0};
-
-    for (int i = 0; i < command->count; i++)
-        arguments_add(&again, "%s", command->list[i]);
-    arguments_add(&again, "-netdev");
-    arguments_add(&again, "hubport,id=lan,hubid=7");
-    arguments_add(&again, "-device");
-    arguments_add(&again, "virtio-net-pci,id=lan,netdev=lan,mac=%s,romfile=,bus=%s,addr=0x%x", other_mac, nic->bus,
-                  nic->slot);
-    qemu_end(vm.qemu);
-    qemu_launch(vm.qemu, &(struct qemu_launch){.argv = (const char *const *)again.list});
-    arguments_free(&again);
-}
-
 static void restarted(const struct task *task)
 {
     struct arguments command = {.count = 0};
@@ -99,7 +84,7 @@ static void restarted(const struct task *task)
     CHECK(traced.killed == (task->cut.nth > 0));
     CHECK(vm_has_journal(&vm));
 
-    start_anew(&command, &nic);
+    restart_with_nic(vm.qemu, &command, &nic, other_mac);
     before = vm_picture(&vm);
     CHECK_PART(before, "lan");
     vm_open(&vm);
