@@ -31,9 +31,10 @@ impl MonitorName {
     /// The monitor that a caller has named. If there is a file of that path, it is the path, also if it has
     /// the form of a port.
     pub fn of(text: &Path) -> Self {
-        match text.symlink_metadata() {
-            Ok(_) => Self::Path(text.to_owned()),
-            Err(_) => Self::from_text(text),
+        match Self::from_text(text) {
+            Self::Path(path) => Self::Path(path),
+            _ if text.symlink_metadata().is_ok() => Self::Path(text.to_owned()),
+            port => port,
         }
     }
 

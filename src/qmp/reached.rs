@@ -17,7 +17,8 @@ use crate::error::{Error, Result};
 pub struct Reached {
     /// Where the same monitor can be reached again; [`MonitorName::Given`] if nowhere.
     pub name: MonitorName,
-    /// Which socket it is at this end: file system and inode.
+    /// Which socket it is at this end, if the caller made the connection: file system and inode. Zeros if the
+    /// name says where it leads.
     pub socket: (u64, u64),
     /// Whether descriptors can be passed over it.
     pub passes_descriptors: bool,
@@ -27,14 +28,9 @@ pub struct Reached {
 
 impl Reached {
     /// A connection to a monitor of this name.
-    pub(super) fn by_name(name: &MonitorName, fd: &OwnedFd) -> Self {
+    pub(super) fn by_name(name: &MonitorName) -> Self {
         let is_unix = matches!(name, MonitorName::Path(_));
-        Self {
-            name: name.clone(),
-            socket: identity(fd),
-            passes_descriptors: is_unix,
-            names_listener: is_unix,
-        }
+        Self { name: name.clone(), socket: (0, 0), passes_descriptors: is_unix, names_listener: is_unix }
     }
 
     /// A connection that the caller has made.

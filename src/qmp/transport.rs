@@ -58,7 +58,7 @@ impl Transport {
 
     fn dial(name: &MonitorName, mut dial: Dial) -> Result<Self> {
         let fd = dial.next()?;
-        Ok(Self { reached: Reached::by_name(name, &fd), fd: fd.into(), dial: Some(dial) })
+        Ok(Self { reached: Reached::by_name(name), fd: fd.into(), dial: Some(dial) })
     }
 
     /// Talks over a connection that the caller has made.
@@ -97,7 +97,7 @@ impl Transport {
         Ok(Peer::new(
             peer.pid(),
             peer.uid(),
-            &std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default(),
+            &crate::sys::proc::read("/proc/self/uid_map").unwrap_or_default(),
         ))
     }
 
@@ -193,8 +193,7 @@ fn connect_to_path(name: &MonitorName, path: &Path) -> Result<Option<Transport>>
         other => Error::host(other, doing()),
     })?;
     let fd = address.connect().map_err(|errno| Error::host(errno, doing()))?;
-    let transport =
-        |fd: OwnedFd| Transport { reached: Reached::by_name(name, &fd), fd: fd.into(), dial: None };
+    let transport = |fd: OwnedFd| Transport { reached: Reached::by_name(name), fd: fd.into(), dial: None };
     Ok(fd.map(transport))
 }
 

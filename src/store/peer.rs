@@ -10,6 +10,7 @@ use crate::model::Peer;
 use crate::model::peer::{PeerState, Process, Socket, SocketKind};
 use crate::qmp::address::MonitorAddress;
 use crate::qmp::{MonitorName, Reached};
+use crate::sys;
 
 /// The QEMU at the other end, whose process had this id when it began to listen; 0 for one that the host
 /// does not show.
@@ -103,12 +104,12 @@ fn is_proc_ours() -> bool {
 }
 
 fn boot_id() -> Option<String> {
-    Some(std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned())
+    Some(sys::proc::read("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned())
 }
 
 /// When a process was started, and its state.
 fn started(pid: i32) -> Option<(u64, char)> {
-    parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    parse_stat(&sys::proc::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
 /// The name in brackets may contain anything; state is field 3, the start field 22.

@@ -8,6 +8,7 @@ pub mod kcmp;
 pub mod lock;
 pub mod namespace;
 pub mod pidfd;
+pub mod proc;
 pub mod random;
 pub mod scsi;
 #[cfg(feature = "program")]

@@ -16,6 +16,9 @@ use message::{Message, Reply};
 /// Several times what a link with every attribute takes; statistics of virtual functions are not asked for.
 const MAX_REPLY: usize = 32 * 1024;
 
+/// More than a status with the whole request behind it, which is the answer to an order.
+const STATUS_REPLY: usize = 256;
+
 /// Some links say 1.5 KiB.
 const USUAL_REPLY: usize = 4 * 1024;
 
@@ -61,7 +64,8 @@ impl Socket {
     }
 
     fn order(&self, request: &Message, doing: impl Fn() -> String) -> Result<()> {
-        match self.exchange(request).map_err(|error| error.context(doing()))? {
+        let reply = self.exchange_within(&mut [0; STATUS_REPLY], request);
+        match reply.map_err(|error| error.context(doing()))? {
             Reply::Status(0) => Ok(()),
             Reply::Status(errno) => Err(refused(errno, doing())),
             Reply::Link(_) => Err(malformed().context(doing())),

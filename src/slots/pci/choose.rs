@@ -45,8 +45,7 @@ impl SlotMap {
             },
             Want::Auto => {
                 let free = self.buses.iter().flat_map(|bus| bus.free_for(device));
-                let best = free.min_by_key(|address| self.rules.rank(address));
-                best.ok_or_else(|| beside::explain(self.exhausted(), device.model))
+                self.rules.best(free).ok_or_else(|| beside::explain(self.exhausted(), device.model))
             }
         }
     }
@@ -57,7 +56,7 @@ impl SlotMap {
         let named = |bus: &&BusSlots| bus.name == address.bus && bus.has_any();
         let bus = self.buses.iter().find(named).filter(|_| address.slot.get() == 0)?;
         let words = || format!("no free slot on {} ({})", bus.name, bus.count().words());
-        let free = bus.free_for(device).min_by_key(|address| self.rules.rank(address));
+        let free = self.rules.best(bus.free_for(device));
         Some(free.ok_or_else(|| Error::new(ErrorKind::NoSlot, words())))
     }
 

@@ -152,14 +152,14 @@ impl Rules {
         self.own.reserved.iter().filter(|range| range.bus == *bus).cloned().collect()
     }
 
-    /// The place of a free slot in the order in which the policy hands them out; equal ones go by their place
-    /// in the machine.
-    pub(super) fn rank(&self, address: &PciAddress) -> usize {
+    /// The one of these free slots, in the order of the machine, that the policy hands out.
+    pub(super) fn best(&self, mut free: impl Iterator<Item = PciAddress>) -> Option<PciAddress> {
+        let freed = &self.own.freed;
+        // One that no device has given up comes before all that one has.
+        let since = |address: &PciAddress| freed.iter().position(|other| other == address);
         match self.own.policy {
-            SlotPolicy::FirstFree => 0,
-            SlotPolicy::LongestFree => {
-                self.own.freed.iter().position(|freed| freed == address).map_or(0, |index| index + 1)
-            }
+            SlotPolicy::FirstFree => free.next(),
+            SlotPolicy::LongestFree => free.min_by_key(since),
         }
     }
 }
