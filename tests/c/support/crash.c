@@ -56,9 +56,11 @@ void scene_reopen(struct scene *scene)
 {
     int rc = scene_open(scene), status = 0;
 
-    if (rc != 0)
+    if (rc != 0) {
+        bool runs = waitpid(scene->vm.qemu->pid, &status, WNOHANG) == 0;
         FAIL("open answers %d: %s; QEMU %s (status 0x%x)", rc, kvm_hotplug_error_message(failure),
-             waitpid(scene->vm.qemu->pid, &status, WNOHANG) == 0 ? "runs" : "has ended", status);
+             runs ? "runs" : "has ended", (unsigned)status);
+    }
     test_count_check();
 }
 
