@@ -113,14 +113,5 @@ void vm_check_verified(const char *file, int line, struct vm *vm)
 
 void for_version(const struct vm *vm, struct kvm_boot_options *options)
 {
-    char command[512], line[256] = "";
-    const char *version;
-    FILE *output;
-
-    snprintf(command, sizeof command, "'%s' --version", vm->qemu->program);
-    output = popen(command, "re");
-    CHECK(output != NULL && fgets(line, sizeof line, output) != NULL);
-    pclose(output);
-    version = strstr(line, "version ");
-    CHECK(version != NULL && sscanf(version, "version %u.%u", &options->qemu_major, &options->qemu_minor) == 2);
+    qemu_version(vm->qemu->program, &options->qemu_major, &options->qemu_minor);
 }

@@ -27,6 +27,11 @@ static const char *setting(const char *name, const char *otherwise)
     return value != NULL && *value != '\0' ? value : otherwise;
 }
 
+static const char *program_of_tests(void)
+{
+    return setting("KVM_HOTPLUG_TEST_QEMU", "qemu-system-x86_64");
+}
+
 static void make_directory(struct qemu *qemu)
 {
     const char *base = setting("TMPDIR", "/tmp");
@@ -259,6 +264,20 @@ static void connect_all(struct qemu *qemu)
         FAIL("no connection to the guest's second serial port");
 }
 
+void qemu_version(const char *program, unsigned *ret_major, unsigned *ret_minor)
+{
+    char command[512], line[256] = "";
+    const char *version;
+    FILE *output;
+
+    snprintf(command, sizeof command, "'%s' --version", program != NULL ? program : program_of_tests());
+    output = popen(command, "re");
+    CHECK(output != NULL && fgets(line, sizeof line, output) != NULL);
+    pclose(output);
+    version = strstr(line, "version ");
+    CHECK(version != NULL && sscanf(version, "version %u.%u", ret_major, ret_minor) == 2);
+}
+
 struct qemu *qemu_sibling(const struct qemu *other)
 {
     struct qemu *qemu = new_qemu(other->elsewhere, setting("KVM_HOTPLUG_TEST_TARGET", other->program));
@@ -270,7 +289,7 @@ struct qemu *qemu_sibling(const struct qemu *other)
 
 struct qemu *qemu_compose(const struct qemu_options *options, struct arguments *command)
 {
-    struct qemu *qemu = new_qemu(options->elsewhere, setting("KVM_HOTPLUG_TEST_QEMU", "qemu-system-x86_64"));
+    struct qemu *qemu = new_qemu(options->elsewhere, program_of_tests());
 
     compose(command, qemu, options);
     return qemu;

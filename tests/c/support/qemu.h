@@ -70,6 +70,9 @@ struct arguments;
 struct qemu *qemu_compose(const struct qemu_options *options, struct arguments *command);
 void qemu_launch(struct qemu *qemu, const struct qemu_launch *launch);
 
+/* Which version `program` is; NULL: what qemu_start() runs. */
+void qemu_version(const char *program, unsigned *ret_major, unsigned *ret_minor);
+
 /* One for the same guest that nothing has been run for, with a directory of its own: the program is that of
  * targets. */
 struct qemu *qemu_sibling(const struct qemu *qemu);
