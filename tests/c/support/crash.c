@@ -10,7 +10,7 @@
 #include "native.h"
 #include "net.h"
 
-enum { ROOT_PORTS = 8, OPEN_MS = 10000, SETTLE_MS = 10000, MAX_LISTED = 64, QUEUES = 3, WAIT_MS = 2, AGAIN_MS = 40 };
+enum { OPEN_MS = 10000, SETTLE_MS = 10000, MAX_LISTED = 64, QUEUES = 3, WAIT_MS = 2, AGAIN_MS = 40 };
 
 const char *const crash_ids[CRASH_DEVICES] = {"nic0", "nic1", "nic2", "disk0", "disk1", "disk2", "disk3", "scsi-pci-"};
 
@@ -41,6 +41,7 @@ enum crash_device crash_find(const char *id)
 
 int crash_monitors = 1;
 bool crash_halts;
+int crash_ports = CRASH_DEVICES;
 
 int scene_open(struct scene *scene)
 {
@@ -424,7 +425,7 @@ void scene_start(struct scene *scene)
 {
     char folder[TEST_PATH], argument[TEST_PATH + 32];
     const char *second[] = {"-qmp", argument, NULL};
-    struct qemu_options options = {.root_ports = ROOT_PORTS, .halts = crash_halts};
+    struct qemu_options options = {.root_ports = crash_ports, .halts = crash_halts};
 
     net_private();
     bridge_new(scene->bridge);

@@ -60,6 +60,9 @@ extern int crash_monitors;
 /* Whether the firmware halts at once, which takes nothing from the kills and makes resets cheap. Firmware
  * that runs may let go of what it is asked for at any moment. */
 extern bool crash_halts;
+/* Of q35: as many as there are devices at once. Each costs the library two questions whenever it looks at the
+ * guest. */
+extern int crash_ports;
 
 /* Starts the guest, in a network namespace of its own, and measures. No agent has it open afterwards. */
 void scene_start(struct scene *scene);

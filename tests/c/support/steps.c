@@ -355,12 +355,29 @@ static void print_title(const struct step_operation *operation)
     printf(":");
 }
 
+/* A controller has a port of its own. */
+static int most_devices(const struct step_operation operations[], size_t count)
+{
+    int most = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        unsigned set = operations[i].set | operations[i].wanted;
+        int devices = 0;
+        for (int which = 0; which < CRASH_DEVICES; which++)
+            devices += (set & CRASH_ONLY(which)) != 0;
+        most = devices > most ? devices : most;
+    }
+    return most;
+}
+
 int test_steps(const char *name, const struct step_operation operations[], size_t count)
 {
     static struct scene scene;
     int kills = 0;
 
     test_begin(name, 600);
+    /* One more, for a port whose device is not gone yet. */
+    crash_ports = most_devices(operations, count) + 1;
     scene_start(&scene);
     for (size_t i = 0; i < count; i++) {
         print_title(&operations[i]);
