@@ -33,8 +33,7 @@ FILE := libkvm_hotplug.so.$(VERSION)
 # static or not as the program is.
 STATIC_LIBS := -lutil -lrt -lpthread -lm -ldl
 MANUAL := $(CARGO) run --quiet --locked --package manual --
-# A folder of its own, or the library that kvmctl is linked with would take the place of the one that is installed.
-TOOL := target/kvmctl
+TOOLS := target/tools
 
 # Everything that install puts somewhere, and uninstall takes away.
 LIBRARIES := $(FILE) libkvm_hotplug.so.$(ABI) libkvm_hotplug.so libkvm_hotplug.a
@@ -49,20 +48,17 @@ library:
 	ln -sf libkvm_hotplug.so $(BUILT)/libkvm_hotplug.so.$(ABI)
 
 # With the library inside, so that it runs from wherever it is put. Always asked, as the library is.
-build/kvmctl: kvmctl
+build/kvmctl: tools
 	@mkdir -p build
-	cmp -s $(TOOL)/release/kvmctl $@ || cp $(TOOL)/release/kvmctl $@
-
-kvmctl:
-	$(CARGO) build --locked --release --package kvmctl --target-dir $(TOOL)
+	cmp -s $(TOOLS)/kvmctl $@ || cp $(TOOLS)/kvmctl $@
 
 # Needs no library: it is what one talks to.
-build/kvm-fake-qemu: fake-qemu
+build/kvm-fake-qemu: tools
 	@mkdir -p build
-	cmp -s $(BUILT)/kvm-fake-qemu $@ || cp $(BUILT)/kvm-fake-qemu $@
+	cmp -s $(TOOLS)/kvm-fake-qemu $@ || cp $(TOOLS)/kvm-fake-qemu $@
 
-fake-qemu:
-	$(CARGO) build --locked --release --package fake-qemu
+tools:
+	$(CARGO) build --locked --profile tools --package kvmctl --package fake-qemu
 
 man: build/kvmctl build/kvm-fake-qemu
 	$(MANUAL) man include/kvm_hotplug.h build/man
@@ -151,4 +147,4 @@ clean:
 	$(CARGO) clean
 	rm -rf build
 
-.PHONY: all library kvmctl fake-qemu man check header doc install uninstall cinstall hooks deb clean
+.PHONY: all library tools man check header doc install uninstall cinstall hooks deb clean

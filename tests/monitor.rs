@@ -507,6 +507,9 @@ fn cancel_ends_a_wait_at_once() {
     let qemu = fake();
     let mut monitor = connect(&qemu);
     let cancel = Arc::new(Cancel::new().unwrap());
+    // A connection whose negotiation is cancelled is past use.
+    monitor.execute(&status(), &ample()).unwrap();
+    qemu.take_names();
     qemu.fault("query-status", 0, Act::HangAfter);
     let deadline = ample().with_cancel(cancel.clone());
     let error = std::thread::scope(|scope| {

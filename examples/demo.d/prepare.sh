@@ -3,7 +3,7 @@
 
 # The other parts use it.
 # shellcheck disable=SC2034
-KVMCTL="$REPO_ROOT/target/kvmctl/release/kvmctl"
+KVMCTL="$REPO_ROOT/target/tools/kvmctl"
 
 prepare() {
     step "Getting ready" "packages, the guest's kernel, kvmctl; only what is missing"
@@ -11,7 +11,7 @@ prepare() {
     # Not attended: a half-installed package is worse than an interruption that waits.
     tests/bin/setup --demo || fail "set-up: see the message above"
     attended tests/guest/build || fail "no kernel for the guest: see the message above"
-    attended cargo build --locked --release --package kvmctl --target-dir target/kvmctl || fail "kvmctl does not build"
+    attended cargo build --locked --profile tools --package kvmctl --package fake-qemu || fail "kvmctl does not build"
     check_taps
 }
 

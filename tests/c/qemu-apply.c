@@ -15,17 +15,22 @@ static struct vm vm;
 static char bridge[IF_NAMESIZE], other[IF_NAMESIZE], one[TEST_PATH], two[TEST_PATH], list[LIST_SIZE];
 static char *said_json;
 
-/* Applies the list, and keeps what is said of it. */
-static int apply(uint32_t flags)
+/* Applies the list within that time, and keeps what is said of it. */
+static int apply_within(uint32_t timeout_ms, uint32_t flags)
 {
     int answer;
 
     kvm_hotplug_text_free(said_json);
     said_json = NULL;
-    answer = kvm_hotplug_apply(vm.guest, list, 0, flags, &said_json, &failure);
+    answer = kvm_hotplug_apply(vm.guest, list, timeout_ms, flags, &said_json, &failure);
     if (said_json != NULL)
         CHECK(json_is_whole(said_json));
     return answer;
+}
+
+static int apply(uint32_t flags)
+{
+    return apply_within(0, flags);
 }
 
 static void want(const char *link, const char *on, const char *disk)
@@ -84,7 +89,8 @@ static void refused(void)
              "{\"type\": \"disk\", \"id\": \"data\", \"path\": \"%s\"},"
              "{\"type\": \"nic\", \"id\": \"b\", \"boot_index\": 0, \"vhost\": \"off\"}]",
              two, one);
-    CHECK(apply(0) < 0);
+    /* What is in the guest has to go, and no guest lets go of it. */
+    CHECK(apply_within((uint32_t)test_patience(2000), 0) < 0);
     kvm_hotplug_error_free(failure);
     failure = NULL;
     CHECK_PART(said_json, "\"answer\":\"left\"");

@@ -58,6 +58,6 @@ stage_library() {
         -e "s|@VERSION@|0|" -e "s|@STATIC_LIBS@||" -e "s|@RPATH@||" "$REPO_ROOT/packaging/kvm_hotplug.pc.in" \
         >"$prefix/lib/pkgconfig/kvm_hotplug.pc"
     export PKG_CONFIG_PATH="$prefix/lib/pkgconfig" LD_LIBRARY_PATH="$prefix/lib"
-    (cd "$REPO_ROOT" && cargo build --quiet --locked --release --package fake-qemu)
-    export KVM_FAKE_QEMU="$REPO_ROOT/target/release/kvm-fake-qemu"
+    (cd "$REPO_ROOT" && CARGO_TERM_QUIET=true build_tools)
+    export KVM_FAKE_QEMU="$REPO_ROOT/target/tools/kvm-fake-qemu"
 }

@@ -32,8 +32,8 @@ sys.exit(find_spec("pip") is None or int(setuptools.__version__.split(".")[0]) <
 use_library() {
     local libdir="${KVM_HOTPLUG_LIBDIR:-$REPO_ROOT/target/release}"
     [ -e "$libdir/libkvm_hotplug.so" ] || die "$libdir/libkvm_hotplug.so is missing: run 'cargo build --release'"
-    (cd "$REPO_ROOT" && cargo build --quiet --locked --release --package fake-qemu)
-    export KVM_HOTPLUG_LIBRARY="$libdir/libkvm_hotplug.so" KVM_FAKE_QEMU="$REPO_ROOT/target/release/kvm-fake-qemu"
+    (cd "$REPO_ROOT" && CARGO_TERM_QUIET=true build_tools)
+    export KVM_HOTPLUG_LIBRARY="$libdir/libkvm_hotplug.so" KVM_FAKE_QEMU="$REPO_ROOT/target/tools/kvm-fake-qemu"
     export PYTHONPATH="$REPO_ROOT/bindings/python" PYTHONDONTWRITEBYTECODE=1
 }
 

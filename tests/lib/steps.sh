@@ -3,9 +3,9 @@
 
 # shellcheck disable=SC2034
 JOBS="$(nproc)"
-# Tests with a real QEMU wait for the kernel, a guest or a deadline a third of their time.
+# Tests with a real QEMU wait for the kernel, a guest or a deadline half of their time.
 # shellcheck disable=SC2034
-AT_ONCE="$((JOBS + 1))"
+AT_ONCE="$((JOBS + 2))"
 # Where the C programs of `tests/run one` find the library.
 # shellcheck disable=SC2034
 QUICK_LIBRARY="$REPO_ROOT/target/ctest"
@@ -48,9 +48,9 @@ build_library() {
     cargo rustc --locked --release --crate-type cdylib,staticlib
 }
 
-# With the library inside, in a folder of its own: what C programs link stays as it is.
-build_kvmctl() {
-    cargo build --locked --release --package kvmctl --target-dir target/kvmctl
+# kvmctl and kvm-fake-qemu. As in the Makefile, so that nothing is built twice.
+build_tools() {
+    cargo build --locked --profile tools --package kvmctl --package fake-qemu
 }
 
 # The same library without what takes long to build, for those who change it and look what happens.

@@ -2,7 +2,9 @@
 
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -319,14 +321,35 @@ static struct traced try_step(struct scene *scene, const struct step_operation *
     return traced;
 }
 
+/* The steps at which the agent is killed: every `stride`th. */
+struct steps {
+    int first, stride;
+};
+
+/* On q35 the library does the same as on pc, by other names of places, and takes twice as long. There it is
+ * one step in three, others with another KVM_HOTPLUG_TEST_SEED, unless KVM_HOTPLUG_TEST_STEPS is "all". */
+static struct steps choose_steps(const struct qemu *qemu)
+{
+    const char *wish = getenv("KVM_HOTPLUG_TEST_STEPS"), *seed = getenv("KVM_HOTPLUG_TEST_SEED");
+    struct steps steps = {1, 1};
+
+    CHECK(wish == NULL || strcmp(wish, "all") == 0);
+    if (wish == NULL && qemu->q35) {
+        unsigned long number = seed != NULL ? strtoul(seed, NULL, 10) : (unsigned long)time(NULL);
+        steps = (struct steps){1 + (int)(number % 3), 3};
+        printf("at one step in three, KVM_HOTPLUG_TEST_SEED=%lu\n", number);
+    }
+    return steps;
+}
+
 /* Where it fails, the last line says at which step. */
-static int try_all_steps(struct scene *scene, const struct step_operation *operation)
+static int try_steps(struct scene *scene, const struct step_operation *operation, struct steps steps)
 {
     struct found found = {0};
     struct traced traced;
     int kills = 0;
 
-    for (int nth = 1; nth == 1 || traced.killed; nth++) {
+    for (int nth = steps.first; nth == steps.first || traced.killed; nth += steps.stride) {
         CHECK(nth <= MOST_STEPS);
         traced = try_step(scene, operation, &(struct cut){.nth = nth}, &found);
         kills += traced.killed;
@@ -373,15 +396,17 @@ static int most_devices(const struct step_operation operations[], size_t count)
 int test_steps(const char *name, const struct step_operation operations[], size_t count)
 {
     static struct scene scene;
+    struct steps steps;
     int kills = 0;
 
     test_begin(name, 600);
     /* One more, for a port whose device is not gone yet. */
     crash_ports = most_devices(operations, count) + 1;
     scene_start(&scene);
+    steps = choose_steps(scene.vm.qemu);
     for (size_t i = 0; i < count; i++) {
         print_title(&operations[i]);
-        kills += try_all_steps(&scene, &operations[i]);
+        kills += try_steps(&scene, &operations[i], steps);
         printf("\n");
     }
     printf("killed %d times\n", kills);
