@@ -29,6 +29,12 @@ pub fn in_own_process_off_disk(test: &str, body: &mut dyn FnMut()) {
     run_alone(test, &["env", "TMPDIR=/dev/shm"], body);
 }
 
+/// The same, with temporary files beneath a folder.
+pub fn in_own_process_beneath(test: &str, folder: &Path, body: &mut dyn FnMut()) {
+    let temporary = format!("TMPDIR={}", folder.display());
+    run_alone(test, &["env", &temporary], body);
+}
+
 /// The same, on a host with vhost-net: what is there instead opens, which is all that the library asks of it.
 /// `/dev` is another one for this process only.
 pub fn in_own_process_with_vhost(test: &str, body: &mut dyn FnMut()) {

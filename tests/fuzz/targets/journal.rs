@@ -1,17 +1,4 @@
-//! What the journal's reader accepts it writes so that it reads the same again, with at most one entry for
-//! each device.
+//! The target of `support/journal.rs`.
 #![no_main]
 
-use kvm_hotplug::store::journal_file;
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|data: &[u8]| {
-    let Ok(journal) = journal_file::decode(data) else { return };
-    for (index, intent) in journal.intents.iter().enumerate() {
-        let id = intent.device.id.as_str();
-        assert!(journal.intents[..index].iter().all(|other| other.device.id.as_str() != id));
-        assert_eq!(journal.find(id), Some(intent));
-    }
-    let written = journal_file::encode(&journal).unwrap();
-    assert_eq!(journal_file::decode(&written).unwrap(), journal, "{}", String::from_utf8_lossy(&written));
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz_support::journal::run(data));
