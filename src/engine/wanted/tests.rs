@@ -46,10 +46,10 @@ fn request(text: &str) -> AddRequest {
 }
 
 /// What is decided, a line for each device: id, action, what it waits for, and whether it is refused.
-fn decided(wanted: &[(&str, Standing)], how: Apply) -> Vec<String> {
+fn decided(wanted: &[(impl AsRef<str>, Standing)], how: Apply) -> Vec<String> {
     let devices = recorded();
     let recorded: Vec<&Device> = devices.iter().collect();
-    let requests: Vec<AddRequest> = wanted.iter().map(|(text, _)| request(text)).collect();
+    let requests: Vec<AddRequest> = wanted.iter().map(|(text, _)| request(text.as_ref())).collect();
     let wanted: Vec<Wanted<'_>> = requests
         .iter()
         .zip(wanted)
@@ -72,31 +72,31 @@ const LAN: &str = r#"{"type": "nic", "id": "lan"}"#;
 const DATA: &str = r#"{"type": "disk", "id": "data", "path": "/srv/a.img"}"#;
 
 /// What is wanted and how it stands, how it is applied, and what is decided.
-type Row<'a> = (Vec<(&'a str, Standing)>, Apply, &'a [&'a str]);
+type Row<'a> = (Vec<(String, Standing)>, Apply, &'a [&'a str]);
 
 #[test]
 fn what_is_decided() {
     let changes = || Standing::Changes(vec![Change::Link { up: false }]);
+    let (lan, data) = (|| LAN.to_owned(), || DATA.to_owned());
     let (unknown, same) = (|| Standing::Unknown, || Standing::Same);
     let differs = || Standing::Differs("mtu");
-    let nic = |more: &str| format!(r#"{{"type": "nic", "id": "wan"{more}}}"#).leak();
-    let over = |image: &str, more: &str| {
-        format!(r#"{{"type": "disk", "id": "more", "path": "{image}"{more}}}"#).leak()
-    };
+    let nic = |more: &str| format!(r#"{{"type": "nic", "id": "wan"{more}}}"#);
+    let over =
+        |image: &str, more: &str| format!(r#"{{"type": "disk", "id": "more", "path": "{image}"{more}}}"#);
     let disk = |more: &str| over("/srv/b.img", more);
-    let other: &str = disk(r#", "bus": "pci.0", "slot": 5"#);
+    let other = || disk(r#", "bus": "pci.0", "slot": 5"#);
     let rows: Vec<Row<'_>> = vec![
         (vec![], PLAIN, &["lan del", "data del"]),
         (vec![], KEEP, &[]),
-        (vec![(LAN, same()), (DATA, same())], PLAIN, &["lan none", "data none"]),
-        (vec![(DATA, same()), (LAN, same())], PLAIN, &["data none", "lan none"]),
-        (vec![(LAN, same())], PLAIN, &["lan none", "data del"]),
-        (vec![(LAN, changes())], KEEP, &["lan change"]),
-        (vec![(LAN, differs())], KEEP, &["lan replace after lan, refused"]),
-        (vec![(LAN, differs())], REPLACE, &["lan replace after lan", "data del"]),
-        (vec![(LAN, Standing::Leaving)], KEEP, &["lan replace after lan"]),
-        (vec![(LAN, Standing::Missing)], KEEP, &["lan replace after lan"]),
-        (vec![(LAN, Standing::GoesAtBoot)], REPLACE, &["lan replace after lan, refused", "data del"]),
+        (vec![(lan(), same()), (data(), same())], PLAIN, &["lan none", "data none"]),
+        (vec![(data(), same()), (lan(), same())], PLAIN, &["data none", "lan none"]),
+        (vec![(lan(), same())], PLAIN, &["lan none", "data del"]),
+        (vec![(lan(), changes())], KEEP, &["lan change"]),
+        (vec![(lan(), differs())], KEEP, &["lan replace after lan, refused"]),
+        (vec![(lan(), differs())], REPLACE, &["lan replace after lan", "data del"]),
+        (vec![(lan(), Standing::Leaving)], KEEP, &["lan replace after lan"]),
+        (vec![(lan(), Standing::Missing)], KEEP, &["lan replace after lan"]),
+        (vec![(lan(), Standing::GoesAtBoot)], REPLACE, &["lan replace after lan, refused", "data del"]),
         // Only the journal has it.
         (vec![(nic(""), Standing::Leaving)], KEEP, &["wan replace after wan"]),
         // What an add needs, and what goes has.
@@ -120,12 +120,12 @@ fn what_is_decided() {
             PLAIN,
             &["more add after data", "lan del", "data del"],
         ),
-        (vec![(other, unknown())], PLAIN, &["more add after data", "lan del", "data del"]),
+        (vec![(other(), unknown())], PLAIN, &["more add after data", "lan del", "data del"]),
         // The place of a device that stays is no reason to wait: the add itself fails.
-        (vec![(other, unknown()), (DATA, same())], PLAIN, &["more add", "data none", "lan del"]),
+        (vec![(other(), unknown()), (data(), same())], PLAIN, &["more add", "data none", "lan del"]),
         // One that is replaced frees what it has.
         (
-            vec![(other, unknown()), (DATA, Standing::Differs("serial"))],
+            vec![(other(), unknown()), (data(), Standing::Differs("serial"))],
             REPLACE,
             &["more add after data", "data replace after data", "lan del"],
         ),
