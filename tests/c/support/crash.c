@@ -1,5 +1,6 @@
 #include "crash.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -409,16 +410,21 @@ static void measure_all(struct scene *scene)
     scene_compare(scene, &states);
 }
 
-/* QEMU 5.2 may end when a client of it dies at the wrong moment; the tests are about what comes after. */
+/* QEMU 5.2 may end when a client of it dies at the wrong moment; the tests are about what comes after. The
+ * caller may have something else for it to be run with. */
 static void start(struct scene *scene, const struct qemu_options *options)
 {
+    const char *given = getenv("LD_PRELOAD");
+    char before[PATH_MAX] = "", all[2 * PATH_MAX];
     unsigned major, minor;
 
+    snprintf(before, sizeof before, "%s", given != NULL ? given : "");
+    snprintf(all, sizeof all, "%s %s", DEAD_CLIENT, before);
     qemu_version(NULL, &major, &minor);
     if (major < 6)
-        ok(setenv("LD_PRELOAD", DEAD_CLIENT, 1));
+        ok(setenv("LD_PRELOAD", all, 1));
     vm_start(&scene->vm, options);
-    ok(unsetenv("LD_PRELOAD"));
+    ok(*before != '\0' ? setenv("LD_PRELOAD", before, 1) : unsetenv("LD_PRELOAD"));
 }
 
 void scene_start(struct scene *scene)
