@@ -60,6 +60,7 @@ extern int crash_monitors;
 /* Whether the firmware halts at once, which takes nothing from the kills and makes resets cheap. Firmware
  * that runs may let go of what it is asked for at any moment. */
 extern bool crash_halts;
+
 /* Of q35: as many as there are devices at once. Each costs the library two questions whenever it looks at the
  * guest. */
 extern int crash_ports;
