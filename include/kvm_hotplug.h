@@ -1005,7 +1005,7 @@ int kvm_hotplug_add_many(struct kvm_hotplug *guest, const struct kvm_hotplug_add
 
 /** A removal. */
 struct kvm_hotplug_del_options {
-    const char *id; /**< Id of the device. Required. */
+    const char *id; /**< Id of the device; of a device without one, its path in QOM. Required. */
     uint32_t timeout_ms; /**< Milliseconds for all of it; 0 means 20000. */
     uint32_t flags; /**< KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, KVM_HOTPLUG_DEL_LEAVE_OVERLAY. */
 };
@@ -1023,7 +1023,13 @@ struct kvm_hotplug_del_options {
  *  tells the guest afterwards: unmount it first. The call takes some 60 ms (QEMU 7.2). A SCSI controller
  *  is removed only if it has no disks. If another program gave a disk another image, by a snapshot or the
  *  end of a mirror, its data is there, and it is removed only with KVM_HOTPLUG_DEL_LEAVE_OVERLAY.
- *  `ret_device`: where to put the device, unless it is absent; or NULL, and 0 as its size.
+ *
+ *  A device without an id, which no record has, is removed by its path in QOM, such as
+ *  /machine/peripheral-anon/device[0] (see kvm_hotplug_describe_unrecorded()). The recorded command makes
+ *  it again at the next boot, and QEMU keeps its netdev. While such a removal is pending, no event
+ *  follows: the call is to be repeated.
+ *  `ret_device`: where to put the device, unless it is absent; or NULL, and 0 as its size. Of a device
+ *  without an id, state and reason alone.
  *  Blocks: up to the timeout, for the guest.
  *  Returns KVM_HOTPLUG_ANSWER_DONE (gone: its storage or tap may be torn down), KVM_HOTPLUG_ANSWER_PENDING
  *  (at the deadline, or at once if the guest is paused, asleep, stopped or not started: see the reason),
@@ -1033,9 +1039,8 @@ struct kvm_hotplug_del_options {
  *    record; kind GUEST_BUSY: the guest was busy with an earlier plug or unplug until the deadline, and
  *    the device stays);
  *  - -EPERM (kind GUEST_REFUSED: the guest refused; the device stays), -EACCES (kind FOREIGN: it is in the
- *    guest, but not in the record; or id is the path of a device without an id, see
- *    kvm_hotplug_describe_unrecorded()), -EOPNOTSUPP (it shares its slot with other functions; the bus
- *    takes no removals; KVM_HOTPLUG_LIVE_ONLY).
+ *    guest, but not in the record), -EOPNOTSUPP (it shares its slot with other functions; the bus takes no
+ *    removals; KVM_HOTPLUG_LIVE_ONLY).
  *
  *  After -ETIMEDOUT (QEMU did not reply) and other late failures kvm_hotplug_error_residue() says whether
  *  the guest may have been asked. */
@@ -1270,9 +1275,8 @@ int kvm_hotplug_describe(struct kvm_hotplug *guest, const char *id, uint32_t tim
  *  array: those of another program, and those without an id, as -nic and -drive if=virtio make them. Each
  *  has its path in QOM. docs/json.md lists the members.
  *
- *  The library leaves these devices alone: kvm_hotplug_del() refuses a path. The QMP command device_del
- *  takes the path for an id, by kvm_hotplug_qmp() with KVM_HOTPLUG_QMP_FORCE. QEMU sends DEVICE_DELETED
- *  with that path when the guest has let go; the recorded command makes the device again at the next boot.
+ *  kvm_hotplug_del() takes the path of a device without an id. The library leaves devices alone that have
+ *  an id and are not recorded: kvm_runtime_adopt() records them.
  *  Fails like any call to QEMU. */
 int kvm_hotplug_describe_unrecorded(struct kvm_hotplug *guest, uint32_t timeout_ms, char **ret_json,
                                     struct kvm_hotplug_error **reterr);

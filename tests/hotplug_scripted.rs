@@ -12,6 +12,8 @@ mod adopted;
 mod applying;
 #[path = "hotplug_scripted/async_add.rs"]
 mod async_add;
+#[path = "hotplug_scripted/by_path.rs"]
+mod by_path;
 #[path = "hotplug_scripted/changing.rs"]
 mod changing;
 #[path = "hotplug_scripted/concurrency.rs"]
@@ -50,6 +52,7 @@ use adding::*;
 use adopted::*;
 use applying::*;
 use async_add::*;
+use by_path::*;
 use changing::*;
 use concurrency::*;
 use identity::*;
@@ -129,6 +132,11 @@ through_every_api! {
     a_shared_slot_is_not_unplugged,
     the_record_keeps_its_slots_even_if_the_guest_does_not_show_them,
     a_recorded_device_that_the_guest_lacks_is_not_there_already,
+    // by_path
+    a_device_without_an_id_leaves_by_its_path,
+    a_guest_may_refuse_or_keep_a_device_without_an_id,
+    a_guest_that_cannot_answer_keeps_a_device_without_an_id,
+    a_lost_answer_about_a_path_is_told,
     // removing
     a_removal_is_done_when_the_guest_has_let_go,
     qemu_is_not_the_last_to_close_a_tap_made_here,

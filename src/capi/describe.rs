@@ -48,9 +48,8 @@ pub unsafe extern "C" fn kvm_hotplug_describe(
 /// those of another program, and those without an id, as -nic and -drive if=virtio make them. Each has its
 /// path in QOM. docs/json.md lists the members.
 ///
-/// The library leaves these devices alone: kvm_hotplug_del() refuses a path. The QMP command device_del takes
-/// the path for an id, by kvm_hotplug_qmp() with KVM_HOTPLUG_QMP_FORCE. QEMU sends DEVICE_DELETED with that
-/// path when the guest has let go; the recorded command makes the device again at the next boot.
+/// kvm_hotplug_del() takes the path of a device without an id. The library leaves devices alone that have an
+/// id and are not recorded: kvm_runtime_adopt() records them.
 ///
 /// Fails like any call to QEMU.
 ///

@@ -28,7 +28,7 @@ pub(super) const REMOVAL_FLAGS: u32 =
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct kvm_hotplug_del_options {
-    /// Id of the device. Required.
+    /// Id of the device; of a device without one, its path in QOM. Required.
     pub id: *const c_char,
     /// Milliseconds for all of it; 0 means 20000.
     pub timeout_ms: u32,
@@ -54,7 +54,13 @@ unsafe impl Plain for kvm_hotplug_del_options {
 /// only if it has no disks. If another program gave a disk another image, by a snapshot or the end of a
 /// mirror, its data is there, and it is removed only with KVM_HOTPLUG_DEL_LEAVE_OVERLAY.
 ///
-/// `ret_device`: where to put the device, unless it is absent; or NULL, and 0 as its size.
+/// A device without an id, which no record has, is removed by its path in QOM, such as
+/// /machine/peripheral-anon/device[0] (see kvm_hotplug_describe_unrecorded()). The recorded command makes it
+/// again at the next boot, and QEMU keeps its netdev. While such a removal is pending, no event follows: the
+/// call is to be repeated.
+///
+/// `ret_device`: where to put the device, unless it is absent; or NULL, and 0 as its size. Of a device
+/// without an id, state and reason alone.
 ///
 /// Blocks: up to the timeout, for the guest.
 ///
@@ -66,8 +72,7 @@ unsafe impl Plain for kvm_hotplug_del_options {
 ///   record; kind GUEST_BUSY: the guest was busy with an earlier plug or unplug until the deadline, and the
 ///   device stays);
 /// - -EPERM (kind GUEST_REFUSED: the guest refused; the device stays), -EACCES (kind FOREIGN: it is in the
-///   guest, but not in the record; or id is the path of a device without an id, see
-///   kvm_hotplug_describe_unrecorded()), -EOPNOTSUPP (it shares its slot with other functions; the bus takes
+///   guest, but not in the record), -EOPNOTSUPP (it shares its slot with other functions; the bus takes
 ///   no removals; KVM_HOTPLUG_LIVE_ONLY).
 ///
 /// After -ETIMEDOUT (QEMU did not reply) and other late failures kvm_hotplug_error_residue() says whether the

@@ -56,16 +56,19 @@ impl kvm_hotplug_device {
         put_text(&mut self.bus, device.bus().map_or("", BusName::as_str));
         put_text(&mut self.mac, &device.mac().map(|mac| mac.to_string()).unwrap_or_default());
         put_text(&mut self.model, device.model());
-        put_text(&mut self.reason_text, &escaped(&text));
         self.generation = device.generation;
         self.device_type = device.kind() as u32;
-        self.state = state as u32;
-        self.reason = reason as u32;
+        self.stand((state, reason, text));
         self.removed_after_reboot = u32::from(device.presence == Presence::RemoveAfterReboot);
         (self.address_type, self.slot) = (address_type, slot);
         (self.channel, self.target, self.lun) = (channel, target, lun);
         self.boot_index = -1;
         self.describe(&device.spec);
+    }
+
+    fn stand(&mut self, (state, reason, text): Condition) {
+        put_text(&mut self.reason_text, &escaped(&text));
+        (self.state, self.reason) = (state as u32, reason as u32);
     }
 
     fn describe(&mut self, spec: &Spec) {
@@ -227,9 +230,9 @@ fn waiting_reason(why: PendingReason) -> kvm_hotplug_reason {
 /// The integer that a call answers.
 pub(super) fn code(outcome: &Outcome) -> c_int {
     let code = match outcome {
-        Outcome::Done(_) => kvm_hotplug_answer::KVM_HOTPLUG_ANSWER_DONE,
+        Outcome::Done(_) | Outcome::DoneByPath => kvm_hotplug_answer::KVM_HOTPLUG_ANSWER_DONE,
         Outcome::AfterReboot(..) => kvm_hotplug_answer::KVM_HOTPLUG_ANSWER_AFTER_REBOOT,
-        Outcome::Pending(..) => kvm_hotplug_answer::KVM_HOTPLUG_ANSWER_PENDING,
+        Outcome::Pending(..) | Outcome::PendingByPath(_) => kvm_hotplug_answer::KVM_HOTPLUG_ANSWER_PENDING,
         Outcome::Absent => kvm_hotplug_answer::KVM_HOTPLUG_ANSWER_ABSENT,
     };
     code as c_int
@@ -241,11 +244,17 @@ pub(super) fn code(outcome: &Outcome) -> c_int {
 /// `place` is NULL (then nothing is written) or valid for writes of `size` bytes.
 pub(super) unsafe fn write_device(outcome: &Outcome, place: *mut kvm_hotplug_device, size: usize) {
     let (device, condition) = match outcome {
-        Outcome::Done(device) => (device, plain(kvm_hotplug_state::KVM_HOTPLUG_STATE_LIVE)),
-        Outcome::AfterReboot(device, why) => (device, after_reboot(why)),
-        Outcome::Pending(device, why) => (device, pending(*why)),
-        Outcome::Absent => return,
+        Outcome::Done(device) => (Some(device), plain(kvm_hotplug_state::KVM_HOTPLUG_STATE_LIVE)),
+        Outcome::AfterReboot(device, why) => (Some(device), after_reboot(why)),
+        Outcome::Pending(device, why) => (Some(device), pending(*why)),
+        Outcome::PendingByPath(why) => (None, pending(*why)),
+        // Nothing is there any more that could have a state.
+        Outcome::DoneByPath | Outcome::Absent => return,
+    };
+    let show = |result: &mut kvm_hotplug_device| match device {
+        Some(device) => result.show(device, condition),
+        None => result.stand(condition),
     };
     // SAFETY: passed on.
-    unsafe { show_struct(place, size, |result: &mut kvm_hotplug_device| result.show(device, condition)) };
+    unsafe { show_struct(place, size, show) };
 }

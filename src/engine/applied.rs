@@ -88,7 +88,8 @@ impl From<Outcome> for DeviceAnswer {
             Outcome::Done(device) => Self::Done(Some(device)),
             Outcome::AfterReboot(device, why) => Self::AfterReboot(device, why),
             Outcome::Pending(device, why) => Self::Pending(Some(device), why.to_string()),
-            Outcome::Absent => Self::Done(None),
+            Outcome::PendingByPath(why) => Self::Pending(None, why.to_string()),
+            Outcome::DoneByPath | Outcome::Absent => Self::Done(None),
         }
     }
 }

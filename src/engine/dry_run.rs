@@ -40,6 +40,8 @@ impl DryRun {
             Outcome::Done(device) => ("done", Some(device), String::new()),
             Outcome::AfterReboot(device, why) => ("after-reboot", Some(device), why.to_string()),
             Outcome::Pending(device, why) => ("pending", Some(device), why.to_string()),
+            Outcome::DoneByPath => ("done", None, String::new()),
+            Outcome::PendingByPath(why) => ("pending", None, why.to_string()),
             Outcome::Absent => ("absent", None, String::new()),
         };
         let address = device.and_then(|device| device.address.as_ref());

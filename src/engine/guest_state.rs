@@ -1,6 +1,6 @@
 //! The state behind a guest handle: connection, slot map, what is pending, and events.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::access::Access;
@@ -89,6 +89,8 @@ pub(super) struct GuestState {
     pub(super) tap_fds: Vec<TapFd>,
     /// The taps that QEMU had when it was looked at, until something changes about them.
     pub(super) tap_cache: Option<TapCache>,
+    /// Devices without an id that a call waits for, and whether the guest has refused.
+    pub(super) awaited_paths: BTreeMap<String, bool>,
     /// What QEMU has said of devices of ours, and QOM has not been asked about yet.
     pub(super) reports: Vec<(String, Report)>,
     /// QMP events are passed on as they are, too.
@@ -150,6 +152,7 @@ impl GuestState {
             followed_by: Vec::new(),
             tap_fds: Vec::new(),
             tap_cache: None,
+            awaited_paths: BTreeMap::new(),
             reports: Vec::new(),
             forward_qmp_events: false,
             block_users_changed: false,

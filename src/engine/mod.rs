@@ -67,6 +67,7 @@ mod planning;
 mod qmp_events;
 mod reconcile;
 mod recovery;
+mod removal_by_path;
 mod repair;
 mod report;
 mod request;

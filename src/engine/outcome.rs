@@ -1,4 +1,4 @@
-//! What a call answers when it did not fail: five different things, never mixed up.
+//! What a call answers when it did not fail: never mixed up.
 
 use crate::model::Device;
 
@@ -11,6 +11,11 @@ pub enum Outcome {
     AfterReboot(Device, DeferReason),
     /// Removal asked for and not granted yet; an event will follow.
     Pending(Device, PendingReason),
+    /// A device without an id is gone from the running guest; no record has it.
+    DoneByPath,
+    /// The guest has been asked for a device without an id, or is to be asked later, and still has it. No
+    /// event follows.
+    PendingByPath(PendingReason),
     /// There is no such device, neither recorded nor in the guest.
     Absent,
 }

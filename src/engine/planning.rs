@@ -11,6 +11,7 @@ use super::limit::Deadline;
 use super::nic::{NicRequest, TapSource};
 use super::outcome::Outcome;
 use super::plan::{self, Stage, UndoStep};
+use super::removal_by_path::is_path;
 use super::unplug::{Removal, RemovalAction};
 use crate::disk::Layer;
 use crate::error::Result;
@@ -113,6 +114,9 @@ impl GuestState {
 
     /// What this removal would do, if the guest lets go.
     pub(super) async fn dry_run_removal(&mut self, removal: &Removal, deadline: &Deadline) -> Result<DryRun> {
+        if is_path(&removal.id) {
+            return self.dry_run_by_path(removal, deadline).await;
+        }
         let device = match self.removal_action(removal, deadline).await? {
             RemovalAction::Answer(outcome) => return Ok(DryRun::nothing(outcome)),
             RemovalAction::DropFromRecord(device) => return Ok(DryRun::nothing(Outcome::Done(device))),

@@ -105,7 +105,7 @@ impl GuestState {
 
     fn handle_device_event(&mut self, event: &Event) {
         // The first of the two DEVICE_DELETED of a virtio device has a path only; it is not about the device.
-        let Some(id) = event.text("device") else { return };
+        let Some(id) = event.text("device") else { return self.note_refused_path(event) };
         match event.name.as_str() {
             "DEVICE_DELETED" => {
                 self.log.write(Level::Debug, || format!("QEMU says that {} is gone", readable(id)));

@@ -7,6 +7,7 @@ use super::outcome::{DeferReason, Outcome};
 use super::overlay::refuse_overlay;
 use super::phase::At;
 use super::phase_change::Cause;
+use super::removal_by_path::is_path;
 use super::teardown::Ended;
 use crate::error::{Error, ErrorKind, Result, errno};
 use crate::model::{Device, DeviceKind, Presence};
@@ -14,7 +15,7 @@ use crate::model::{Device, DeviceKind, Presence};
 /// A removal as the caller asks for it.
 #[derive(Clone, Debug)]
 pub struct Removal {
-    /// Id of the device.
+    /// Id of the device; of one that has none, its path in QOM.
     pub id: String,
     /// What it has to be, if the caller said so.
     pub kind: Option<DeviceKind>,
@@ -69,6 +70,9 @@ pub(super) enum RemovalAction {
 impl GuestState {
     /// Takes a device out of the guest, or out of the record if it only is there.
     pub(super) async fn unplug(&mut self, removal: &Removal, deadline: &Deadline) -> Result<Outcome> {
+        if is_path(&removal.id) {
+            return self.remove_by_path(removal, deadline).await;
+        }
         match self.removal_action(removal, deadline).await? {
             RemovalAction::Answer(outcome) => Ok(outcome),
             RemovalAction::DropFromRecord(device) => self.drop_from_record(device).await,
@@ -97,8 +101,15 @@ impl GuestState {
         for (index, id) in ids.iter().enumerate() {
             let removal = Removal { id: id.clone(), kind: None, live_only, wait, leave_overlay };
             let is_repeated = ids.iter().take(index).any(|earlier| earlier == id);
+            if is_repeated {
+                answers.push(Some(Err(Error::invalid(format!("{id} is named twice")))));
+                continue;
+            }
+            if is_path(id) {
+                answers.push(Some(self.remove_by_path(&removal, deadline).await));
+                continue;
+            }
             let answer = match self.removal_action_of_many(&removal, &mut has_looked, deadline).await {
-                _ if is_repeated => Err(Error::invalid(format!("{id} is named twice"))),
                 Ok(RemovalAction::Answer(outcome)) => Ok(outcome),
                 Ok(RemovalAction::DropFromRecord(device)) => self.drop_from_record(device).await,
                 Ok(RemovalAction::AfterReboot(device, why)) => self.remove_after_reboot(device, why).await,
@@ -189,7 +200,6 @@ impl GuestState {
     /// Not ours: either nobody's, or somebody else's and left alone. QOM has the last word, since the
     /// inventory may be old.
     async fn unknown(&mut self, id: &str, deadline: &Deadline) -> Result<Outcome> {
-        self.refuse_path(id, deadline).await?;
         let on_scsi = self.slots.scsi.occupancy().any(|(_, user)| user.id.as_deref() == Some(id));
         let was_there = on_scsi || self.topology.find(id).is_some();
         if !was_there || !PeripheralIds::ask(self, deadline).await?.has(id) {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::guest_state::GuestState;
 use super::inventory::{self, CONTAINERS};
 use super::limit::Deadline;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::model::DeviceKind;
 use crate::net::models;
 use crate::qmp::Command;
@@ -15,10 +15,7 @@ use crate::slots::pci::{QomAddress, QomChild};
 use crate::slots::scsi;
 
 /// Where QEMU keeps what its machine and `-nic` have made.
-const UNATTACHED: &str = "/machine/unattached";
-
-/// What an id cannot begin with, and a path in QOM does.
-const PATH: &str = "/machine/";
+pub(super) const UNATTACHED: &str = "/machine/unattached";
 
 const DISKS: &[&str] = &["ide-cd", "ide-hd", "nvme", "scsi-block", "scsi-cd", "scsi-hd", "usb-storage"];
 
@@ -26,7 +23,7 @@ const PROPERTIES: [&str; 8] =
     ["parent_bus", "addr", "hotpluggable", "mac", "drive", "channel", "scsi-id", "lun"];
 
 /// What kind of device it is, if it is one of those that a record can have.
-fn kind_of(driver: &str) -> Option<DeviceKind> {
+pub(super) fn kind_of(driver: &str) -> Option<DeviceKind> {
     // Its other half has the same name with `-device` at its end.
     if driver.starts_with("virtio-") && driver.ends_with("-device") {
         return None;
@@ -90,7 +87,11 @@ impl GuestState {
     }
 
     /// Why QEMU does not take the device out while the guest runs, if it does not.
-    fn why_it_stays(&self, address: Option<&QomAddress>, hotpluggable: &Value) -> Option<&'static str> {
+    pub(super) fn why_it_stays(
+        &self,
+        address: Option<&QomAddress>,
+        hotpluggable: &Value,
+    ) -> Option<&'static str> {
         let on_bus = address.and_then(|address| self.why_it_stays_on_bus(address));
         let by_qemu =
             (*hotpluggable == Value::Bool(false)).then_some("QEMU says that it cannot be taken out");
@@ -106,29 +107,6 @@ impl GuestState {
         }
         let is_shared = function != 0 || bus.in_slot(place.slot).any(|(other, _)| other != function);
         is_shared.then_some("it shares its slot with other functions")
-    }
-
-    /// A removal names a path instead of an id: the device is the guest's alone.
-    pub(super) async fn refuse_path(&self, path: &str, deadline: &Deadline) -> Result<()> {
-        if !path.starts_with(PATH) {
-            return Ok(());
-        }
-        let question = Command::with("qom-get", &[("path", path), ("property", "type")]);
-        let batch = self.ask(vec![question], deadline).await;
-        if let Some(error) = batch.failure {
-            return Err(error.with_step("qom-get"));
-        }
-        match batch.replies.into_iter().next().flatten() {
-            Some(Ok(_)) => Err(Error::new(
-                ErrorKind::Foreign,
-                format!(
-                    "{} is a device without an id, which the record cannot have, and is left alone; QEMU takes it out by \
-                     the QMP command device_del with this path as id, and the recorded command makes it again",
-                    readable(path)
-                ),
-            )),
-            _ => Ok(()),
-        }
     }
 }
 

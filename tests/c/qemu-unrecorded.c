@@ -1,5 +1,5 @@
-/* What -nic and -drive if=virtio make has no id: it is shown with its path in QOM, a removal of it is refused
- * with what to do, and that works. */
+/* What -nic and -drive if=virtio make has no id: it is shown with its path in QOM, and is removed by that
+ * path where QEMU lets it go. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,29 +54,79 @@ static void shown(char nic[64], char disk[64])
     kvm_hotplug_text_free(json);
 }
 
-static void refused(const char *path)
+static int del(const char *path, uint32_t flags, uint32_t timeout_ms, struct kvm_hotplug_device *device)
 {
-    fails(kvm_hotplug_del_disk(vm.guest, path, 0, &failure), -EACCES, KVM_HOTPLUG_ERROR_FOREIGN, path, "without an id",
-          "device_del");
-    answers(kvm_hotplug_del_disk(vm.guest, "/machine/peripheral-anon/device[99]", 0, &failure),
-            KVM_HOTPLUG_ANSWER_ABSENT);
+    struct kvm_hotplug_del_options options = {.id = path, .timeout_ms = timeout_ms, .flags = flags};
+
+    memset(device, 0x55, sizeof *device);
+    return kvm_hotplug_del(vm.guest, &options, sizeof options, device, sizeof *device, &failure);
 }
 
+static void is_shown(const char *path, int expected)
+{
+    char *json = unrecorded();
+
+    CHECK_NUMBER(strstr(json, path) != NULL, expected);
+    kvm_hotplug_text_free(json);
+}
+
+static void not_with_these(const char *nic)
+{
+    struct kvm_hotplug_device device;
+
+    answers(kvm_hotplug_del_disk(vm.guest, "/machine/peripheral-anon/device[99]", 0, &failure),
+            KVM_HOTPLUG_ANSWER_ABSENT);
+    fails(kvm_hotplug_del_disk(vm.guest, nic, 0, &failure), -EINVAL, KVM_HOTPLUG_ERROR_INVALID, nic, "NIC", "disk");
+    fails(kvm_hotplug_del_nic(vm.guest, "/machine/peripheral/lan", 0, &failure), -EINVAL, KVM_HOTPLUG_ERROR_INVALID,
+          "/machine/peripheral-anon", "kvm_hotplug_describe_unrecorded", "lan");
+    fails(del("/machine/unattached/device[0]", 0, 0, &device), -EINVAL, KVM_HOTPLUG_ERROR_INVALID, "device[0]",
+          "neither a NIC nor a disk", "");
+}
+
+/* The firmware has no word on it: the reset lets go. */
 static void taken_out_by_its_path(const char *path)
 {
-    char arguments[96], *json;
-    struct kvm_hotplug_command command = {.execute = "device_del",
-                                          .arguments = arguments,
-                                          .flags = KVM_HOTPLUG_QMP_FORCE};
+    struct kvm_hotplug_device device;
 
-    snprintf(arguments, sizeof arguments, "{\"id\":\"%s\"}", path);
-    works(kvm_hotplug_qmp(vm.guest, &command, sizeof command, NULL, &failure));
+    is_shown(path, 1);
+    answers(del(path, KVM_HOTPLUG_NO_WAIT, 0, &device), KVM_HOTPLUG_ANSWER_PENDING);
+    CHECK_NUMBER(device.reason, KVM_HOTPLUG_REASON_NOT_AWAITED);
+    CHECK_TEXT(device.id, "");
+    answers(del(path, 0, 300, &device), KVM_HOTPLUG_ANSWER_PENDING);
+    CHECK_NUMBER(device.reason, KVM_HOTPLUG_REASON_DEADLINE);
     vm_observe(&vm, "{\"execute\":\"system_reset\"}");
     CHECK(qmp_wait_event(vm.qemu, "DEVICE_DELETED", path, 10000) != NULL);
-    json = unrecorded();
-    CHECK(strstr(json, path) == NULL);
+    answers(del(path, 0, 0, &device), KVM_HOTPLUG_ANSWER_ABSENT);
+    is_shown(path, 0);
+}
+
+static void stays(const char *path)
+{
+    struct kvm_hotplug_device device;
+
+    fails(del(path, 0, 0, &device), -EOPNOTSUPP, KVM_HOTPLUG_ERROR_NOT_HOTPLUGGABLE, path,
+          "its bus lets nothing go while the guest runs");
+    is_shown(path, 1);
+}
+
+/* QEMU asks no guest about a SCSI disk. The controller stays as long as it has one. */
+static void scsi_by_path(void)
+{
+    char disk[64], controller[64], *json = unrecorded();
+    struct kvm_hotplug_device device;
+
+    path_of(json, "scsi-hd", disk);
+    path_of(json, "virtio-scsi-pci", controller);
     kvm_hotplug_text_free(json);
-    answers(kvm_hotplug_del_disk(vm.guest, path, 0, &failure), KVM_HOTPLUG_ANSWER_ABSENT);
+    if (!vm.qemu->q35)
+        fails(del(controller, 0, 0, &device), -EBUSY, KVM_HOTPLUG_ERROR_CONFLICT, controller, disk);
+    answers(del(disk, 0, 0, &device), KVM_HOTPLUG_ANSWER_DONE);
+    is_shown(disk, 0);
+    answers(del(disk, 0, 0, &device), KVM_HOTPLUG_ANSWER_ABSENT);
+    if (vm.qemu->q35)
+        stays(controller);
+    else
+        taken_out_by_its_path(controller);
 }
 
 /* A device with an id that another program has plugged in is shown too, one of the record is not. */
@@ -103,8 +153,15 @@ static void by_kvmctl(const char *nic)
     says(nic);
     says("52:54:00:00:00:77");
     json(0, "list --unrecorded --runtime $1 --socket $2", VALUES(vm.path, vm.qemu->qmp_path), PARTS(nic));
-    ctl(1, "del $3 --runtime $1 --socket $2", VALUES(vm.path, vm.qemu->qmp_path, nic));
-    complains("which the record cannot have");
+    ctl(vm.qemu->q35 ? 1 : 0, "plan del $3 --runtime $1 --socket $2", VALUES(vm.path, vm.qemu->qmp_path, nic));
+    if (vm.qemu->q35)
+        complains("its bus lets nothing go while the guest runs");
+    else
+        says("\"execute\":\"device_del\"");
+    if (!vm.qemu->q35) {
+        ctl(4, "del $3 --timeout 1 --runtime $1 --socket $2", VALUES(vm.path, vm.qemu->qmp_path, nic));
+        says("is not gone yet: the guest has not answered yet");
+    }
     ctl(2, "list own --unrecorded --runtime $1 --socket $2", VALUES(vm.path, vm.qemu->qmp_path));
     ctl(2, "list --unrecorded --runtime $1", VALUES(vm.path));
     vm_open(&vm);
@@ -112,8 +169,13 @@ static void by_kvmctl(const char *nic)
 
 int main(void)
 {
-    static char drive[TEST_PATH + 64], folder[TEST_PATH];
-    const char *extra[] = {"-drive", drive, "-nic", "user,model=virtio-net-pci,mac=52:54:00:00:00:77", NULL};
+    static char drive[TEST_PATH + 64], scsi[TEST_PATH + 64], folder[TEST_PATH], other[TEST_PATH];
+    const char *extra[] = {"-drive",  drive,
+                           "-nic",    "user,model=virtio-net-pci,mac=52:54:00:00:00:77",
+                           "-drive",  scsi,
+                           "-device", "virtio-scsi-pci",
+                           "-device", "scsi-hd,drive=other",
+                           NULL};
     char nic[64], disk[64];
 
     test_begin("qemu-unrecorded", 120);
@@ -123,15 +185,20 @@ int main(void)
     path_in(image, folder, "root.img");
     image_raw(image, MEBIBYTE);
     snprintf(drive, sizeof drive, "file=%s,format=raw,if=virtio", image);
+    path_in(other, folder, "other.img");
+    image_raw(other, MEBIBYTE);
+    snprintf(scsi, sizeof scsi, "file=%s,format=raw,if=none,id=other", other);
     vm_start(&vm, &(struct qemu_options){.extra = extra});
     qemu_wait_firmware(vm.qemu, 0);
     shown(nic, disk);
-    refused(disk);
-    refused(nic);
+    not_with_these(nic);
     of_another_program();
     by_kvmctl(nic);
-    if (!vm.qemu->q35)
+    if (vm.qemu->q35)
+        stays(disk);
+    else
         taken_out_by_its_path(disk);
+    scsi_by_path();
     vm_stop(&vm);
     return test_end();
 }

@@ -592,7 +592,9 @@ fn answer(code: c_int, device: &kvm_hotplug_device) -> Answer {
         () if is(Code::KVM_HOTPLUG_ANSWER_ABSENT) => State::Absent,
         () => panic!("answer {code}"),
     };
-    Answer { state, device: (state != State::Absent).then(|| item(device)) }
+    // One without an id has no record to tell of.
+    let is_told = state != State::Absent && device.id.first() != Some(&0);
+    Answer { state, device: is_told.then(|| item(device)) }
 }
 
 fn change(code: c_int) -> Changed {

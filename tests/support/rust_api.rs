@@ -310,6 +310,8 @@ fn answer(outcome: Outcome) -> Answer {
         Outcome::Done(device) => (State::Done, Some(device)),
         Outcome::AfterReboot(device, why) => (State::AfterReboot(later(&why)), Some(device)),
         Outcome::Pending(device, why) => (State::Pending(reason(why)), Some(device)),
+        Outcome::DoneByPath => (State::Done, None),
+        Outcome::PendingByPath(why) => (State::Pending(reason(why)), None),
         Outcome::Absent => (State::Absent, None),
     };
     let later = match state {

@@ -31,6 +31,8 @@ pub(in crate::engine) enum Undurable {
     Resize,
     /// A link is set to what the record says already.
     RecordedLink,
+    /// A device without an id, which no record has.
+    RemovalByPath,
     /// A monitor that goes with its client.
     LentMonitor,
     /// A node or an fdset with our tag that belongs to no device.

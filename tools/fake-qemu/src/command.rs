@@ -139,13 +139,26 @@ impl Event {
 
     /// `DEVICE_DELETED` of the virtio device inside of a PCI device.
     pub fn backend_deleted(id: &str) -> Self {
-        Self::new("DEVICE_DELETED", json!({ "path": format!("/machine/peripheral/{id}/virtio-backend") }))
+        Self::new("DEVICE_DELETED", json!({ "path": format!("{}/virtio-backend", path_of(id)) }))
     }
 }
 
-/// The data of `DEVICE_DELETED` for a device with an id.
+/// The data of `DEVICE_DELETED`. Only of a device with an id it has that.
 pub fn deleted(id: &str) -> Value {
-    json!({ "device": id, "path": format!("/machine/peripheral/{id}") })
+    match is_path(id) {
+        true => json!({ "path": id }),
+        false => json!({ "device": id, "path": path_of(id) }),
+    }
+}
+
+/// Whether this stands for a device without an id, which `device_del` knows by its path in QOM.
+pub(crate) fn is_path(id: &str) -> bool {
+    id.starts_with('/')
+}
+
+/// Where QOM has the device.
+pub(crate) fn path_of(id: &str) -> String {
+    if is_path(id) { id.to_owned() } else { format!("/machine/peripheral/{id}") }
 }
 
 /// QEMU's refusal.

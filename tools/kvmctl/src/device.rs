@@ -79,7 +79,7 @@ impl Shown {
             Outcome::Done(device) => Some(Self::recorded(device)),
             Outcome::AfterReboot(device, why) => Some(Self::new(device, State::AfterReboot, why)),
             Outcome::Pending(device, why) => Some(Self::new(device, State::Pending, why)),
-            Outcome::Absent => None,
+            Outcome::DoneByPath | Outcome::PendingByPath(_) | Outcome::Absent => None,
         }
     }
 
@@ -300,9 +300,9 @@ impl<'a> Answer<'a> {
 /// The word for an answer.
 pub(crate) fn answer_word(outcome: &Outcome) -> &'static str {
     match outcome {
-        Outcome::Done(_) => "done",
+        Outcome::Done(_) | Outcome::DoneByPath => "done",
         Outcome::AfterReboot(..) => "after-reboot",
-        Outcome::Pending(..) => "pending",
+        Outcome::Pending(..) | Outcome::PendingByPath(_) => "pending",
         Outcome::Absent => "absent",
     }
 }

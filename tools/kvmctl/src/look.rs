@@ -34,6 +34,13 @@ pub(crate) fn plan(session: &mut Session<'_>, of: Plan) -> Result<Status> {
         Plan::Del { id, removal } => {
             let plan = session.guest()?.plan_removal(&request::removal(&id, &removal), timeout)?;
             match &plan.outcome {
+                Outcome::DoneByPath if !session.output.json => {
+                    session
+                        .output
+                        .line(&format!("{id} would leave the guest, and come back with the next boot"));
+                    show_steps(session, &plan);
+                    Ok(Status::Done)
+                }
                 Outcome::Absent if !session.output.json => {
                     session.output.line(&format!("{id} is not there: nothing would be done"));
                     Ok(Status::Done)
@@ -67,21 +74,24 @@ fn show(session: &mut Session<'_>, plan: &DryRun, (now, later): Verbs) -> Status
             output.line(&format!("{id} would be recorded, and {later} with the next boot: {reason}"));
         }
         Outcome::Pending(..) => output.line(&format!("{id} is asked to leave already: {reason}")),
-        Outcome::Done(_) | Outcome::Absent => {
+        _ => {
             output.line(&format!("{id} would {now} {}", shown.place()));
-            let commands = plan.commands.iter();
-            let commands =
-                commands.map(|(name, arguments)| json!({ "execute": name, "arguments": arguments }));
-            let commands: Vec<String> = commands.map(|command| command.to_string()).collect();
-            for (title, steps) in [("on the host:", &plan.host), ("QEMU would be told:", &commands)] {
-                if !steps.is_empty() {
-                    output.line(title);
-                    steps.iter().for_each(|step| output.line(&format!("    {step}")));
-                }
-            }
+            show_steps(session, plan);
         }
     }
     status
+}
+
+fn show_steps(session: &mut Session<'_>, plan: &DryRun) {
+    let commands = plan.commands.iter();
+    let commands = commands.map(|(name, arguments)| json!({ "execute": name, "arguments": arguments }));
+    let commands: Vec<String> = commands.map(|command| command.to_string()).collect();
+    for (title, steps) in [("on the host:", &plan.host), ("QEMU would be told:", &commands)] {
+        if !steps.is_empty() {
+            session.output.line(title);
+            steps.iter().for_each(|step| session.output.line(&format!("    {step}")));
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -56,9 +56,11 @@ impl Leaving {
     fn status(&self) -> Status {
         match &self.fate {
             Fate::Failed(_) | Fate::Refused => Status::Failed,
-            Fate::Answered(Outcome::Pending(..)) | Fate::Kept(..) => Status::Pending,
+            Fate::Answered(Outcome::Pending(..) | Outcome::PendingByPath(_)) | Fate::Kept(..) => {
+                Status::Pending
+            }
             Fate::Answered(Outcome::AfterReboot(..)) => Status::AfterReboot,
-            Fate::Answered(Outcome::Done(_) | Outcome::Absent) => Status::Done,
+            Fate::Answered(Outcome::Done(_) | Outcome::DoneByPath | Outcome::Absent) => Status::Done,
         }
     }
 
@@ -99,12 +101,12 @@ fn fate(answer: Answered<Outcome>) -> Fate {
 
 /// Asks for all of them, and waits for none.
 pub(crate) fn ask(session: &mut Session<'_>, ids: Vec<String>, how: &RemovalArguments) -> Result<Status> {
-    let leaving = asked(session, ids, how)?;
+    let leaving = asked(session, ids, how, Wait::No)?;
     report(session, leaving)
 }
 
 pub(crate) fn wait(session: &mut Session<'_>, ids: Vec<String>, how: &RemovalArguments) -> Result<Status> {
-    let mut leaving = asked(session, ids, how)?;
+    let mut leaving = asked(session, ids, how, Wait::Yes)?;
     await_all(session, &mut leaving)?;
     // Those that are late are asked for once more.
     let mut late: Vec<&mut Leaving> = leaving.iter_mut().filter(|one| one.is_awaited()).collect();
@@ -117,16 +119,40 @@ pub(crate) fn wait(session: &mut Session<'_>, ids: Vec<String>, how: &RemovalArg
     report(session, leaving)
 }
 
+/// A device without an id has a path in QOM, and no id begins like one.
+fn is_path(id: &str) -> bool {
+    id.starts_with('/')
+}
+
 fn patience(session: &Session<'_>) -> Duration {
     let default = Duration::from_millis(KVM_HOTPLUG_DEFAULT_DEL_TIMEOUT_MS.into());
     session.common.timeout().unwrap_or(default)
 }
 
-fn asked(session: &Session<'_>, ids: Vec<String>, how: &RemovalArguments) -> Result<Vec<Leaving>> {
+/// Whether devices without an id are waited for at once, since no event tells of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    Yes,
+    No,
+}
+
+fn asked(
+    session: &mut Session<'_>,
+    ids: Vec<String>,
+    how: &RemovalArguments,
+    wait: Wait,
+) -> Result<Vec<Leaving>> {
     let RemovalArguments { live_only, leave_overlay } = *how;
     let how = RemovalOfMany { live_only, wait: false, leave_overlay };
-    let answers = session.guest()?.unplug_all(&ids, how, patience(session))?;
-    Ok(ids.into_iter().zip(answers).map(|(id, answer)| Leaving { id, fate: fate(answer) }).collect())
+    let (paths, named): (Vec<String>, Vec<String>) = ids.iter().cloned().partition(|id| is_path(id));
+    let mut named = session.guest()?.unplug_all(&named, how, patience(session))?.into_iter();
+    let how = RemovalOfMany { wait: wait == Wait::Yes, ..how };
+    let mut paths = session.guest()?.unplug_all(&paths, how, patience(session))?.into_iter();
+    let leaving = |id: String| {
+        let answer = if is_path(&id) { paths.next() } else { named.next() };
+        answer.map(|answer| Leaving { fate: fate(answer), id })
+    };
+    Ok(ids.into_iter().filter_map(leaving).collect())
 }
 
 fn await_all(session: &mut Session<'_>, leaving: &mut [Leaving]) -> Result<()> {
@@ -245,9 +271,10 @@ fn text(one: &Leaving) -> String {
         Fate::Refused => format!("the guest refused to let {id} go; it stays"),
         Fate::Kept(_, why) => late(why),
         Fate::Answered(Outcome::Pending(_, why)) => late(why),
+        Fate::Answered(Outcome::PendingByPath(why)) => format!("{id} is not gone yet: {why}"),
         Fate::Answered(Outcome::AfterReboot(_, why)) => format!("{id} goes with the next boot: {why}"),
         Fate::Answered(Outcome::Absent) => format!("{id} is not there"),
-        Fate::Answered(Outcome::Done(_)) => format!("{id} is gone"),
+        Fate::Answered(Outcome::Done(_) | Outcome::DoneByPath) => format!("{id} is gone"),
     }
 }
 

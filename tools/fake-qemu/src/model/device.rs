@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Dev, Machine, Model};
-use crate::command::{Answer, QmpError};
+use crate::command::{Answer, QmpError, path_of};
 
 impl Model {
     pub(super) fn device_add(&mut self, arguments: &Value) -> Answer {
@@ -143,7 +143,7 @@ impl Dev {
 }
 
 fn virtio_backend(id: &str) -> String {
-    format!("/machine/peripheral/{id}/virtio-backend")
+    format!("{}/virtio-backend", path_of(id))
 }
 
 fn refused_backend(driver: &str, property: &str, why: &str) -> QmpError {

@@ -55,7 +55,7 @@ pub enum UnplugBehaviour {
 /// A device.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Dev {
-    /// None of the machine's own devices has one.
+    /// None of the machine's own devices has one. A path in QOM for one that has no id.
     pub id: Option<String>,
     /// Such as `virtio-net-pci`.
     pub driver: String,

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::machine::Region;
 use super::{Dev, Model};
+use crate::command::is_path;
 
 impl Model {
     pub(super) fn query_pci(&self) -> Value {
@@ -23,7 +24,7 @@ impl Model {
             "bus": bus,
             "slot": device.slot,
             "function": device.function,
-            "qdev_id": device.id.as_deref().unwrap_or(""),
+            "qdev_id": device.id.as_deref().filter(|id| !is_path(id)).unwrap_or_default(),
             "class_info": { "class": built.class.0, "desc": built.class.1 },
             "id": { "vendor": built.id.0, "device": built.id.1 },
             "irq_pin": built.pin,

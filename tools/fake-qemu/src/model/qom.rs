@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Dev, Machine, Model};
-use crate::command::{Answer, QmpError};
+use crate::command::{Answer, QmpError, path_of};
 
 const PERIPHERAL: &str = "/machine/peripheral";
 const ANONYMOUS: &str = "/machine/peripheral-anon";
@@ -14,11 +14,12 @@ impl Model {
         let mut entries = vec![json!({ "name": "type", "type": "string" })];
         let child = |device: &Dev| {
             let kind = format!("child<{}>", device.driver);
-            device.id.as_ref().map(|id| json!({ "name": id, "type": kind }))
+            let own = path_of(device.id.as_ref()?);
+            let name = own.strip_prefix(path)?.strip_prefix('/')?;
+            Some(json!({ "name": name, "type": kind }))
         };
         match path {
-            PERIPHERAL => entries.extend(self.devices.iter().filter_map(child)),
-            ANONYMOUS | UNATTACHED => {}
+            PERIPHERAL | ANONYMOUS | UNATTACHED => entries.extend(self.devices.iter().filter_map(child)),
             _ => return Err(QmpError::absent(path)),
         }
         Ok(entries.into())
@@ -40,7 +41,7 @@ impl Model {
         if property == "hotplug-handler" {
             return self.hotplug_handler(path);
         }
-        let id = path.strip_prefix(PERIPHERAL).and_then(|rest| rest.strip_prefix('/')).unwrap_or_default();
+        let id = path.strip_prefix(PERIPHERAL).and_then(|rest| rest.strip_prefix('/')).unwrap_or(path);
         let device = self.device(id).ok_or_else(|| QmpError::absent(path))?;
         let answer = match property {
             "type" => Some(json!(device.driver)),
