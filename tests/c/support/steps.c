@@ -327,8 +327,8 @@ struct steps {
 };
 
 /* One step in three, others with another KVM_HOTPLUG_TEST_SEED: all of them take minutes. With
- * KVM_HOTPLUG_TEST_STEPS=pc it is every step on pc, and with "all" on q35 too, where the library does the same
- * by other names of places. */
+ * KVM_HOTPLUG_TEST_STEPS=pc it is every step on pc, and with "all" on q35 too, where the library does the
+ * same by other names of places. */
 static struct steps choose_steps(const struct qemu *qemu)
 {
     const char *wish = getenv("KVM_HOTPLUG_TEST_STEPS"), *seed = getenv("KVM_HOTPLUG_TEST_SEED");
