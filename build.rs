@@ -108,6 +108,7 @@ const SECTIONS: [(&str, &[&str]); 12] = [
             "check.rs",
             "cold.rs",
             "settle.rs",
+            "delete.rs",
             "kvm_runtime_slot_policy",
             "slot_rules.rs",
         ],

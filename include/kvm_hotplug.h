@@ -756,6 +756,13 @@ struct kvm_hotplug_nic {
      *  mounted at. The library enters it with a thread that ends before the call does; no other thread's
      *  namespace changes. Needs CAP_SYS_ADMIN. Not together with tap_fds. */
     const char *netns;
+    /** For a record in Ganeti's format: what Ganeti has of the NIC, as JSON text of an object of at most
+     *  64 KiB (uuid, name, ip, nicparams, network ...); NULL for none. It is kept in the journal, and
+     *  stands in the list as it is given, with hvinfo for its place. Its uuid gives the id, its mac the
+     *  MAC address and its bridge the bridge, unless the request has them; if it has, they must be the
+     *  same. In a mode other than "bridged" the tap is the caller's (tap_fds). In another format it is
+     *  kept for kvm_runtime_convert(). */
+    const char *ganeti_entry;
 };
 
 /** Plugs a NIC into the guest and records it: opens a tap (multi-queue if requested), attaches it to its
@@ -867,6 +874,10 @@ struct kvm_hotplug_disk {
     const char *const *backing_paths; /**< Absolute paths, if backing names files or directories. */
     uint32_t backing; /**< Where backing files may be: one of enum kvm_hotplug_backing. */
     uint32_t backing_count; /**< Number of strings in backing_paths, at most 64. */
+    /** As in struct kvm_hotplug_nic. In Ganeti's format the cache mode of the boot disks follows from its
+     *  dev_type, and the disk gets it. Without an entry, a file with KVM_HOTPLUG_CACHE_NONE is listed as
+     *  "sharedfile". */
+    const char *ganeti_entry;
 };
 
 /** Plugs a disk into the guest and records it: opens the image and its backing files with the caller's
@@ -1498,6 +1509,8 @@ struct kvm_hotplug_event {
     uint32_t by_guest; /**< SHUTDOWN and RESET events: 1 if the guest did it by itself. */
     uint32_t error_kind; /**< KVM_HOTPLUG_EVENT_ADD_FAILED: as of kvm_hotplug_error_kind(). */
     uint32_t error_number; /**< KVM_HOTPLUG_EVENT_ADD_FAILED: the errno, positive. */
+    /** Of a NIC: its tap on the host; empty if it has none or the event is about another device. */
+    char ifname[16];
 };
 
 /** Fetches the oldest event. Call kvm_hotplug_process() first, so that QEMU's events are processed.
@@ -1806,6 +1819,13 @@ int kvm_runtime_settle(struct kvm_runtime *runtime, struct kvm_hotplug_error **r
 int kvm_hotplug_settle(struct kvm_hotplug *guest, uint32_t timeout_ms, struct kvm_hotplug_device *ret_devices,
                        size_t device_size, size_t capacity, size_t *ret_count,
                        struct kvm_hotplug_error **reterr);
+
+/** Deletes a runtime file and everything that the library keeps beside it: the journal, in Ganeti's format
+ *  the file `<path>.kvm-hotplug`, and what an interrupted write has left. For a guest that has ended, or
+ *  has left this host by a migration. What is not there is no error, so that the call may be repeated.
+ *  Fails like kvm_runtime_load(), except that the file need not exist, and with -EBUSY (the journal has
+ *  unfinished operations, and their QEMU is seen to run), or the errno of deleting a file. */
+int kvm_runtime_delete(const char *path, struct kvm_hotplug_error **reterr);
 
 /** Which of the free slots a new device gets. */
 enum kvm_runtime_slot_policy {

@@ -281,6 +281,7 @@ fn ports_of_a_command_in_json() {
             }),
             backend: None,
             properties: serde_json::Map::new(),
+            ganeti: None,
             extra: serde_json::Map::new(),
         });
         disks.into_iter().for_each(|device| record.add(device));

@@ -8,6 +8,8 @@
 mod boot;
 #[path = "ganeti/convert.rs"]
 mod convert;
+#[path = "ganeti/entry.rs"]
+mod entry;
 #[path = "ganeti/identity.rs"]
 mod identity;
 #[path = "ganeti/live.rs"]
@@ -28,6 +30,7 @@ use kvm_hotplug::store::RecordFile;
 use serde_json::Value;
 use support::ganeti::sample;
 
+use entry::*;
 use live::*;
 
 /// A directory with one runtime file in it.
@@ -91,4 +94,9 @@ through_every_api! {
     an_interrupted_add_is_completed,
     ganeti_may_change_the_list_meanwhile,
     a_callers_tap_is_started_again_by_its_bridge,
+    ganetis_entry_stands_in_the_list,
+    the_cache_mode_is_that_of_ganetis_storage,
+    a_tap_made_here_is_on_the_bridge_of_the_entry,
+    an_add_that_is_completed_has_ganetis_entry,
+    an_interrupted_add_keeps_ganetis_entry,
 }

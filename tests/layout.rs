@@ -58,7 +58,7 @@ fn rust_and_c_agree_on_the_structs() {
         kvm_hotplug_disk {
             path, id, serial, model, bus, format, cache, aio, discard, detect_zeroes, logical_block_size,
             physical_block_size, queues, slot, boot_index, timeout_ms, flags, wwn, target, lun,
-            backing_paths, backing, backing_count,
+            backing_paths, backing, backing_count, ganeti_entry,
         }
         kvm_hotplug_device {
             id, bus, mac, ifname, bridge, model, serial, path, reason_text, generation, device_type, state,
@@ -69,12 +69,12 @@ fn rust_and_c_agree_on_the_structs() {
         }
         kvm_hotplug_event {
             id, text, generation, lost, event_type, device_type, times, action, write, no_space, by_guest,
-            error_kind, error_number,
+            error_kind, error_number, ifname,
         }
         kvm_hotplug_command { execute, arguments, fd, timeout_ms, flags, reserved }
         kvm_hotplug_nic {
             id, mac, bridge, ifname, model, bus, tap_fds, tap_fd_count, queues, vhost, mtu, slot,
-            boot_index, tap_owner, timeout_ms, flags, reserved, netns,
+            boot_index, tap_owner, timeout_ms, flags, reserved, netns, ganeti_entry,
         }
         kvm_hotplug_del_options { id, timeout_ms, flags }
         kvm_runtime_problem { id, text, kind, reserved }

@@ -51,6 +51,7 @@ fn placed(id: &str, generation: u8, address: Address, spec: Spec) -> Device {
         spec,
         backend: None,
         properties: Map::new(),
+        ganeti: None,
         extra: Map::new(),
     }
 }

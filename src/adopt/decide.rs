@@ -70,6 +70,7 @@ fn device(id: DeviceId, generation: u64, taken: &Taken) -> Device {
         spec: taken.spec.clone(),
         backend: taken.names.clone(),
         properties: taken.properties.clone(),
+        ganeti: None,
         extra: Map::new(),
     }
 }

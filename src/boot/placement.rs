@@ -168,6 +168,7 @@ fn add_controller(record: &mut Record, command_line: &CommandLine, slots: &mut S
         spec,
         backend: None,
         properties: Map::new(),
+        ganeti: None,
         extra: Map::new(),
     });
     Ok(bus)
@@ -241,6 +242,7 @@ mod tests {
                 spec: Spec::Nic(NicSpec::new(MacAddr::local([0, 0, 1]))),
                 backend: None,
                 properties: Map::new(),
+                ganeti: None,
                 extra: Map::new(),
             });
         }

@@ -42,6 +42,7 @@ impl Scene {
             spec,
             backend: None,
             properties: Map::new(),
+            ganeti: None,
             extra: Map::new(),
         }
     }
@@ -83,6 +84,7 @@ fn over_given_tap(id: &str, slot: u8) -> Device {
         spec,
         backend: None,
         properties: Map::new(),
+        ganeti: None,
         extra: Map::new(),
     }
 }

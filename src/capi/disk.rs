@@ -15,6 +15,7 @@ use super::nic::{
 use crate::disk::{Aio, Cache, DetectZeroes, Discard, DiskSpec, Format, FormatRequest};
 use crate::error::{Error, Result};
 use crate::guest::{DiskRequest, PlaceRequest, Placement};
+use crate::model::GanetiEntry;
 
 /// Flag of struct kvm_hotplug_disk: the guest cannot write; the image is opened read-only.
 pub const KVM_HOTPLUG_DISK_READ_ONLY: u32 = 1 << 5;
@@ -88,6 +89,10 @@ pub struct kvm_hotplug_disk {
     pub backing: u32,
     /// Number of strings in backing_paths, at most 64.
     pub backing_count: u32,
+    /// As in struct kvm_hotplug_nic. In Ganeti's format the cache mode of the boot disks follows from
+    /// its dev_type, and the disk gets it. Without an entry, a file with KVM_HOTPLUG_CACHE_NONE is listed as
+    /// "sharedfile".
+    pub ganeti_entry: *const c_char,
 }
 
 // SAFETY: repr(C), pointers and integers only.
@@ -183,7 +188,12 @@ pub(super) unsafe fn request(disk: &kvm_hotplug_disk) -> Result<DiskRequest> {
     // SAFETY: passed on.
     let mut placement = unsafe { place(disk, spec.is_scsi()) }?;
     placement.accept_chain = disk.flags & KVM_HOTPLUG_DISK_ACCEPT_CHAIN != 0;
-    Ok(DiskRequest { placement, spec, format })
+    let request = DiskRequest { placement, spec, format };
+    // SAFETY: passed on.
+    match unsafe { optional_str(disk.ganeti_entry, "ganeti_entry") }? {
+        Some(entry) => request.with_ganeti(GanetiEntry::parse(entry)?),
+        None => Ok(request),
+    }
 }
 
 /// # Safety

@@ -41,6 +41,8 @@ pub struct kvm_hotplug_event {
     pub error_kind: u32,
     /// KVM_HOTPLUG_EVENT_ADD_FAILED: the errno, positive.
     pub error_number: u32,
+    /// Of a NIC: its tap on the host; empty if it has none or the event is about another device.
+    pub ifname: [c_char; 16],
 }
 
 // SAFETY: repr(C), integers and arrays of them only.
@@ -81,6 +83,7 @@ impl From<&Event> for kvm_hotplug_event {
             by_guest: by_guest.into(),
             error_kind: failure.map_or(0, |failure| (failure.kind as i32).unsigned_abs()),
             error_number: failure.map_or(0, |failure| failure.errno.unsigned_abs()),
+            ifname: fill(device.and_then(|device| device.tap.as_ref()).map_or("", |tap| tap.as_str())),
         }
     }
 }

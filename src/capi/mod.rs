@@ -22,6 +22,7 @@ pub mod check;
 pub mod cold;
 pub mod connection;
 pub mod controller;
+pub mod delete;
 pub mod describe;
 pub mod device;
 pub mod disk;

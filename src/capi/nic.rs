@@ -10,6 +10,7 @@ use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, give_answer
 use crate::error::{Error, Result};
 use crate::guest::{NicRequest, PlaceRequest, Placement, TapSource};
 use crate::ids::{IfName, MacAddr};
+use crate::model::GanetiEntry;
 use crate::net::MAX_QUEUES;
 use crate::net::vhost::VhostMode;
 
@@ -99,6 +100,13 @@ pub struct kvm_hotplug_nic {
     /// at. The library enters it with a thread that ends before the call does; no other thread's namespace
     /// changes. Needs CAP_SYS_ADMIN. Not together with tap_fds.
     pub netns: *const c_char,
+    /// For a record in Ganeti's format: what Ganeti has of the NIC, as JSON text of an object of at most
+    /// 64 KiB (uuid, name, ip, nicparams, network ...); NULL for none. It is kept in the journal, and stands
+    /// in the list as it is given, with hvinfo for its place. Its uuid gives the id, its mac the MAC address
+    /// and its bridge the bridge, unless the request has them; if it has, they must be the same. In a mode
+    /// other than "bridged" the tap is the caller's (tap_fds). In another format it is kept for
+    /// kvm_runtime_convert().
+    pub ganeti_entry: *const c_char,
 }
 
 // SAFETY: repr(C), pointers and integers only.
@@ -162,7 +170,7 @@ pub(super) unsafe fn request(nic: &kvm_hotplug_nic) -> Result<NicRequest> {
     let given = unsafe { duplicate_fds(nic.tap_fds, count(nic.tap_fd_count), most, "tap_fds") }?;
     let default_queues = nic.tap_fd_count.max(1);
     let queues = if nic.queues == 0 { default_queues } else { nic.queues };
-    Ok(NicRequest {
+    let request = NicRequest {
         placement,
         mac: text(nic.mac, "mac")?.map(MacAddr::parse).transpose()?,
         queues: narrow(queues, "queues")?,
@@ -173,7 +181,11 @@ pub(super) unsafe fn request(nic: &kvm_hotplug_nic) -> Result<NicRequest> {
         tap: tap_source(nic, given, (text(nic.ifname, "ifname")?, text(nic.netns, "netns")?))?,
         boot_index: boot_index(nic.flags, nic.boot_index),
         model: text(nic.model, "model")?.unwrap_or("virtio-net-pci").to_owned(),
-    })
+    };
+    match text(nic.ganeti_entry, "ganeti_entry")? {
+        Some(entry) => request.with_ganeti(GanetiEntry::parse(entry)?),
+        None => Ok(request),
+    }
 }
 
 fn tap_source(

@@ -6,7 +6,7 @@ use super::plan::{self, Stage, UndoStep};
 use crate::disk::{self, Format, Kind, LayerRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, BusName, DeviceId, ScsiAddress};
-use crate::model::{Device, DeviceKind, Presence, Record, Spec, misplaced};
+use crate::model::{Device, DeviceKind, GanetiEntry, Presence, Record, Spec, misplaced};
 use crate::slots::pci::Want;
 use crate::slots::scsi::{self, ControllerSpec};
 use crate::sys::descriptor::Descriptor;
@@ -27,6 +27,8 @@ pub struct Placement {
     /// Of a disk that is there already: its image may be made of other files than recorded, which are
     /// recorded from then on.
     pub accept_chain: bool,
+    /// What Ganeti has of the device, if the caller has handed it over.
+    pub ganeti: Option<Box<GanetiEntry>>,
 }
 
 /// A device with everything on the host opened, ready to go into the guest.
@@ -54,6 +56,14 @@ impl AddPlan {
 }
 
 impl Placement {
+    /// Takes in what Ganeti has of the device: the id that Ganeti looks for, unless another one is asked for.
+    pub(super) fn take_entry(&mut self, kind: DeviceKind, entry: GanetiEntry) -> Result<()> {
+        let own = entry.device_id(kind)?;
+        self.id = self.id.take().or(own);
+        self.ganeti = Some(Box::new(entry));
+        Ok(())
+    }
+
     /// The bus that is asked for.
     pub(super) fn bus(&self) -> Option<&BusName> {
         self.address.as_ref().map(Address::bus).or(self.scsi_bus.as_ref())
@@ -176,6 +186,7 @@ impl GuestState {
             _ => self.slots.scsi.choose_cold(&scsi_want(placement))?.map(Address::Scsi),
         };
         let device = new_device(id, generation, address, Presence::AddAfterReboot, spec);
+        let device = Device { ganeti: placement.ganeti.clone(), ..device };
         let answer = self.deferred(device.clone(), why, placement.live_only)?;
         next.add(device.clone());
         Ok((device, answer))
@@ -207,6 +218,7 @@ impl GuestState {
             plan::with_controller(&mut stages, controller);
         }
         let device = new_device(id, generation, Some(address), Presence::Live, opened.spec.clone());
+        let device = Device { ganeti: placement.ganeti.clone(), ..device };
         Ok(AddPlan { device, controller, stages })
     }
 
@@ -309,6 +321,7 @@ fn new_device(
         spec,
         backend: None,
         properties: serde_json::Map::new(),
+        ganeti: None,
         extra: serde_json::Map::new(),
     }
 }

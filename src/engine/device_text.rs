@@ -16,6 +16,7 @@ use super::place_request::PlaceRequest;
 use crate::disk::{Aio, BackingRule, Cache, DetectZeroes, Discard, DiskSpec, Format, FormatRequest};
 use crate::error::{Error, Result, errno};
 use crate::ids::{DeviceId, IfName, MacAddr};
+use crate::model::GanetiEntry;
 use crate::net::vhost::VhostMode;
 use crate::slots::scsi::ControllerSpec;
 use crate::sys::descriptor::Descriptor;
@@ -62,6 +63,7 @@ struct NicText {
     tap_owner: Option<u32>,
     netns: Option<String>,
     link: Option<LinkText>,
+    ganeti: Option<GanetiEntry>,
     #[serde(default)]
     live_only: bool,
 }
@@ -96,6 +98,7 @@ struct DiskText {
     target: Option<u32>,
     lun: Option<u32>,
     backing: Option<BackingRule>,
+    ganeti: Option<GanetiEntry>,
     #[serde(default)]
     live_only: bool,
 }
@@ -247,7 +250,7 @@ impl NicText {
         };
         let tap = TapSource::new(given, self.ifname, self.tap_owner, self.netns)?;
         let place = place((self.id.as_deref(), self.bus.as_deref(), self.slot), None).on_pci()?;
-        Ok(NicRequest {
+        let request = NicRequest {
             placement: Placement { live_only: self.live_only, ..place },
             mac: self.mac.as_deref().map(MacAddr::parse).transpose()?,
             queues,
@@ -258,7 +261,11 @@ impl NicText {
             tap,
             boot_index: self.boot_index,
             model: self.model.unwrap_or_else(|| "virtio-net-pci".to_owned()),
-        })
+        };
+        match self.ganeti {
+            Some(entry) => request.with_ganeti(entry),
+            None => Ok(request),
+        }
     }
 }
 
@@ -288,7 +295,12 @@ impl DiskText {
         let place = place((self.id.as_deref(), self.bus.as_deref(), self.slot), unit);
         let place = if spec.is_scsi() { place.on_scsi()? } else { place.on_pci()? };
         let format = self.format.map_or(FormatRequest::Raw, FormatText::request);
-        Ok(DiskRequest { placement: Placement { live_only: self.live_only, ..place }, spec, format })
+        let placement = Placement { live_only: self.live_only, ..place };
+        let request = DiskRequest { placement, spec, format };
+        match self.ganeti {
+            Some(entry) => request.with_ganeti(entry),
+            None => Ok(request),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use super::limit::Deadline;
 use crate::disk::spec::MAX_SERIAL;
 use crate::disk::{self, DiskSpec, FormatRequest};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Device, DeviceKind, Spec};
+use crate::model::{Device, DeviceKind, GanetiEntry, Spec};
 use crate::store::{Contents, Dialect};
 use crate::sys::descriptor::Descriptor;
 
@@ -48,10 +48,17 @@ impl DiskRequest {
         }
     }
 
+    /// With what Ganeti has of the disk.
+    pub fn with_ganeti(mut self, entry: GanetiEntry) -> Result<Self> {
+        entry.text("dev_type")?;
+        self.placement.take_entry(DeviceKind::Disk, entry)?;
+        Ok(self)
+    }
+
     /// The request, with what it leaves open filled in by the record.
     pub(crate) fn settled(&self, dialect: &Dialect) -> Result<Self> {
         let mut settled = self.clone();
-        dialect.settle_disk(&mut settled.spec)?;
+        dialect.settle_disk(&mut settled.spec, self.placement.ganeti.as_deref())?;
         settled.spec.validate()?;
         Ok(settled)
     }
@@ -94,7 +101,7 @@ impl GuestState {
             return self.answer_existing(device, request.placement.live_only).map(Preparation::Answer);
         }
         let (spec, image) = self.resolve_image(settled.spec, request.format).await?;
-        self.contents().dialect().check_disk(&spec)?;
+        self.contents().dialect().check_disk(&spec, request.placement.ganeti.as_deref())?;
         self.check_unshared(&spec, &image).await?;
         self.check_model(DeviceKind::Disk, &spec.model, deadline).await?;
         if let Some(why) = self.defer_reason(DeviceKind::Disk, &spec.model, request.placement.bus()) {

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use serde_json::{Value, json};
 
 use crate::error::ErrorKind;
-use crate::model::{Device, DeviceKind};
+use crate::ids::IfName;
+use crate::model::{Device, DeviceKind, Spec};
 use crate::qmp;
 use crate::sanitize::readable;
 
@@ -39,6 +40,8 @@ pub struct DeviceRef {
     pub kind: DeviceKind,
     /// Which attachment of that id.
     pub generation: u64,
+    /// Of a NIC: its tap on the host, if it has a name.
+    pub tap: Option<IfName>,
 }
 
 c_enum! {
@@ -158,6 +161,7 @@ impl Event {
             "id": device.map(|device| device.id.as_str()),
             "type": device.map(|device| device.kind.name()),
             "generation": device.map(|device| device.generation),
+            "ifname": device.and_then(|device| device.tap.as_ref()).map(IfName::as_str),
             "text": self.text,
             "times": self.count,
         });
@@ -297,7 +301,11 @@ impl EventLog {
 }
 
 fn device_ref(device: &Device) -> DeviceRef {
-    DeviceRef { id: device.id.to_string(), kind: device.kind(), generation: device.generation }
+    let tap = match &device.spec {
+        Spec::Nic(spec) => spec.ifname.clone(),
+        Spec::Disk(_) | Spec::Controller(_) => None,
+    };
+    DeviceRef { id: device.id.to_string(), kind: device.kind(), generation: device.generation, tap }
 }
 
 #[cfg(test)]

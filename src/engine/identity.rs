@@ -229,6 +229,7 @@ mod tests {
             spec: Spec::Nic(NicSpec::new(MacAddr::parse(mac).unwrap())),
             backend: None,
             properties: Map::new(),
+            ganeti: None,
             extra: Map::new(),
         }
     }

@@ -8,7 +8,8 @@ use super::limit::Deadline;
 use super::outcome::DeferReason;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{IfName, MacAddr};
-use crate::model::{Device, DeviceKind, NicSettings, Presence, Spec};
+use crate::model::ganeti_entry::Connection;
+use crate::model::{Device, DeviceKind, GanetiEntry, NicSettings, Presence, Spec};
 use crate::net::given::Given;
 use crate::net::spec::NicSpec;
 use crate::net::tap::TapRequest;
@@ -78,6 +79,31 @@ pub struct NicRequest {
 }
 
 impl NicRequest {
+    /// With what Ganeti has of the NIC: what the request leaves open is taken from that.
+    pub fn with_ganeti(mut self, entry: GanetiEntry) -> Result<Self> {
+        if let Some(text) = entry.text("mac")? {
+            let mac = MacAddr::parse(text).map_err(|error| error.context("ganeti_entry, mac"))?;
+            check_same("mac", *self.mac.get_or_insert(mac), mac)?;
+        }
+        // A tap that the caller has opened is connected by the caller.
+        if matches!(self.tap, TapSource::Open { .. }) {
+            match entry.connection()? {
+                Connection::Unsaid => {}
+                Connection::Bridge(bridge) => {
+                    check_same("bridge", &*self.bridge.get_or_insert_with(|| bridge.clone()), &bridge)?;
+                }
+                Connection::ByScripts(mode) => {
+                    return Err(Error::invalid(format!(
+                        "ganeti_entry: nicparams has the mode {mode}, in which Ganeti's scripts connect the tap; open it, and \
+                         pass it as tap_fds"
+                    )));
+                }
+            }
+        }
+        self.placement.take_entry(DeviceKind::Nic, entry)?;
+        Ok(self)
+    }
+
     /// The settings asked for, with what the request leaves open taken from `mac` and `own`.
     pub(crate) fn spec(&self, mac: MacAddr, own: &NicSettings) -> NicSpec {
         let mut spec = NicSpec::new(mac);
@@ -160,6 +186,13 @@ impl NicRequest {
     }
 }
 
+fn check_same<T: PartialEq + std::fmt::Display>(what: &str, asked: T, said: T) -> Result<()> {
+    if asked == said {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("{what} is {asked}, and ganeti_entry has {said}; they have to be the same")))
+}
+
 impl GuestState {
     /// Opens the backend of a NIC.
     pub(super) async fn open_nic(
@@ -173,8 +206,13 @@ impl GuestState {
             Preparation::Now(now) => now,
         };
         let own = request.settle(self.contents().dialect())?;
+        let said = request.placement.ganeti.as_ref().map(|entry| entry.connection()).transpose()?;
         let mut fds = self.open_taps(request, &own, &mut spec).await?;
-        if spec.bridge.is_none() && self.contents().dialect().format() == Format::Ganeti {
+        if let Some(Connection::Bridge(bridge)) = &said {
+            spec.bridge = Some(bridge.clone());
+        }
+        let is_said = matches!(said, Some(Connection::Bridge(_) | Connection::ByScripts(_)));
+        if spec.bridge.is_none() && !is_said && self.contents().dialect().format() == Format::Ganeti {
             // Whoever starts the guest from the list has to find the bridge there, also that of a tap the
             // caller opened; of one in another network namespace it cannot be told.
             spec.bridge = match self.find_tap(&spec).await {

@@ -136,6 +136,7 @@ mod tests {
             spec: Spec::Disk(spec.clone()),
             backend: None,
             properties: serde_json::Map::new(),
+            ganeti: None,
             extra: serde_json::Map::new(),
         };
         let mut differences = Vec::new();

@@ -66,7 +66,7 @@ pub fn add_disk(record_file: &mut RecordFile, request: &DiskRequest) -> Result<D
     }
     let mut spec = settled.spec.clone();
     let image = images::resolve(record_file.record(), &mut spec, request.format)?;
-    record_file.dialect().check_disk(&spec)?;
+    record_file.dialect().check_disk(&spec, request.placement.ganeti.as_deref())?;
     let others = || record_file.record().devices.iter().filter(|device| is_staying(device));
     let paths = files_to_compare(others(), &spec, &image);
     let files = paths.into_iter().filter_map(|path| Some((path.clone(), Identity::of_path(&path).ok()?)));
@@ -154,6 +154,7 @@ fn record(record_file: &mut RecordFile, spec: Spec, placement: &Placement) -> Re
         spec,
         backend: None,
         properties: serde_json::Map::new(),
+        ganeti: placement.ganeti.clone(),
         extra: serde_json::Map::new(),
     };
     next.add(device.clone());

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::backend::BackendNames;
+use super::ganeti_entry::GanetiEntry;
 use crate::disk::DiskSpec;
 use crate::error::{Error, Result};
 use crate::ids::{Address, BackendName, BusName, DeviceId, MacAddr};
@@ -172,6 +173,8 @@ pub struct Device {
     /// Properties that the settings have no place for, as another program's `-device` set them; the next
     /// start sets them again.
     pub properties: Map<String, Value>,
+    /// What Ganeti has of it, as the caller has handed it over: what a Ganeti list says of it.
+    pub ganeti: Option<Box<GanetiEntry>>,
     /// Fields a newer version wrote; kept as they are.
     pub extra: Map<String, Value>,
 }

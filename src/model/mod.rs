@@ -3,6 +3,7 @@
 pub mod backend;
 pub mod command_line;
 pub mod device;
+pub mod ganeti_entry;
 pub mod journal;
 pub mod option;
 pub mod peer;
@@ -15,6 +16,7 @@ pub mod unfinished;
 pub use backend::BackendNames;
 pub use command_line::{CommandLine, Machine};
 pub use device::{Device, DeviceKind, Presence, Spec, misplaced};
+pub use ganeti_entry::GanetiEntry;
 pub use journal::{Intent, Journal, Operation};
 pub use peer::{Peer, PeerMatch};
 pub use record::{DEFAULT_RESERVED, MAX_DEVICES, Record};

@@ -4,7 +4,7 @@ use super::{ganeti, native};
 use crate::disk::DiskSpec;
 use crate::error::Result;
 use crate::ids::{Address, DeviceId};
-use crate::model::{DeviceKind, NicSettings, Record};
+use crate::model::{DeviceKind, GanetiEntry, NicSettings, Record};
 use crate::net::spec::NicSpec;
 use crate::net::vhost::VhostMode;
 
@@ -114,19 +114,19 @@ impl Dialect {
         }
     }
 
-    /// Fills in what a request for a disk leaves open.
-    pub fn settle_disk(&self, wanted: &mut DiskSpec) -> Result<()> {
+    /// Fills in what a request for a disk leaves open; `entry` is what Ganeti has of the disk.
+    pub fn settle_disk(&self, wanted: &mut DiskSpec, entry: Option<&GanetiEntry>) -> Result<()> {
         match self {
             Self::Native => Ok(()),
-            Self::Ganeti(list) => list.settle_disk(wanted),
+            Self::Ganeti(list) => list.settle_disk(wanted, entry),
         }
     }
 
     /// Refuses a disk that the file has no room for.
-    pub fn check_disk(&self, spec: &DiskSpec) -> Result<()> {
+    pub fn check_disk(&self, spec: &DiskSpec, entry: Option<&GanetiEntry>) -> Result<()> {
         match self {
             Self::Native => Ok(()),
-            Self::Ganeti(list) => list.check_disk(spec),
+            Self::Ganeti(list) => list.check_disk(spec, entry),
         }
     }
 }

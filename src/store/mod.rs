@@ -1,6 +1,7 @@
 //! The file of a record, and the journal beside it.
 
 pub mod contents;
+mod delete;
 mod dialect;
 pub mod dir;
 pub mod document;
@@ -23,6 +24,7 @@ pub(crate) mod versioned;
 mod write;
 
 pub use contents::Contents;
+pub use delete::delete;
 pub use dialect::{Dialect, Format};
 pub use document::Document;
 pub use given_taps::GivenTaps;

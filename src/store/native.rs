@@ -8,8 +8,10 @@ use crate::disk::BackingRule;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, DeviceId, is_model_name};
 use crate::json;
-use crate::model::RootPort;
-use crate::model::{BackendNames, DEFAULT_RESERVED, Device, DeviceKind, MAX_DEVICES, Presence, Record, Spec};
+use crate::model::{
+    BackendNames, DEFAULT_RESERVED, Device, DeviceKind, GanetiEntry, MAX_DEVICES, Presence, Record, RootPort,
+    Spec,
+};
 use crate::slots::pci::SlotRules;
 
 /// The value of the `format` member.
@@ -34,6 +36,9 @@ pub(crate) struct Written<'a> {
     backend: Option<&'a BackendNames>,
     #[serde(skip_serializing_if = "Map::is_empty")]
     properties: &'a Map<String, Value>,
+    /// Only of devices that Ganeti knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ganeti: Option<&'a GanetiEntry>,
     #[serde(flatten)]
     extra: &'a Map<String, Value>,
 }
@@ -48,6 +53,7 @@ impl<'a> From<&'a Device> for Written<'a> {
             spec: &device.spec,
             backend: device.backend.as_ref(),
             properties: &device.properties,
+            ganeti: device.ganeti.as_deref(),
             extra: &device.extra,
         }
     }
@@ -66,6 +72,8 @@ struct Common {
     backend: Option<BackendNames>,
     #[serde(default)]
     properties: Map<String, Value>,
+    #[serde(default)]
+    ganeti: Option<Box<GanetiEntry>>,
 }
 
 /// The device as a JSON object, whatever its kind.
@@ -77,7 +85,7 @@ pub(crate) fn device_to_value(device: &Device) -> Result<Value> {
 /// A device of a kind from its JSON object.
 pub(crate) fn device_from_value(kind: DeviceKind, value: Value) -> Result<Device> {
     let mut members = object(value)?;
-    let Common { id, generation, address, presence, backend, properties } = take(&mut members)?;
+    let Common { id, generation, address, presence, backend, properties, ganeti } = take(&mut members)?;
     let spec = match kind {
         DeviceKind::Nic => Spec::Nic(take(&mut members)?),
         DeviceKind::Disk => Spec::Disk(take(&mut members)?),
@@ -91,7 +99,7 @@ pub(crate) fn device_from_value(kind: DeviceKind, value: Value) -> Result<Device
         }
     }
     check_properties(&properties)?;
-    Ok(Device { id, generation, address, presence, spec, backend, properties, extra: members })
+    Ok(Device { id, generation, address, presence, spec, backend, properties, ganeti, extra: members })
 }
 
 /// Properties have to be such as QEMU's options can say.

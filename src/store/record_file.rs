@@ -338,7 +338,7 @@ fn decode_sidecar(record_dir: &RecordDir, bytes: &[u8]) -> Result<ganeti::Sideca
     ganeti::Sidecar::decode(bytes).map_err(|error| error.context(beside(record_dir)))
 }
 
-fn read_journal(record_dir: &RecordDir) -> Result<Journal> {
+pub(super) fn read_journal(record_dir: &RecordDir) -> Result<Journal> {
     record_dir
         .read(FileKind::Journal)?
         .map_or_else(|| Ok(Journal::default()), |bytes| decode_journal(record_dir, &bytes))

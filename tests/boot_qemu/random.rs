@@ -134,6 +134,7 @@ impl Random {
             spec,
             backend: None,
             properties: serde_json::Map::new(),
+            ganeti: None,
             extra: serde_json::Map::new(),
         };
         for index in 0..count {

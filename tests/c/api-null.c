@@ -39,6 +39,7 @@ static void records(void)
     null(kvm_runtime_unfinished(NULL, NULL, 0, 0, &count, &failure), "runtime");
     null(kvm_runtime_give_tap(NULL, "lan", NULL, 0, &failure), "runtime");
     null(kvm_runtime_settle(NULL, &failure), "runtime");
+    null(kvm_runtime_delete(NULL, &failure), "path");
     null(kvm_runtime_set_log(NULL, 0, NULL, NULL, NULL, &failure), "runtime");
     null(kvm_runtime_get_format(NULL, &format, &failure), "runtime");
     null(kvm_runtime_convert(NULL, KVM_RUNTIME_FORMAT_GANETI, &runtime, &failure), "runtime");

@@ -35,6 +35,7 @@ fn device(id: &str, slot: u8, spec: Spec) -> Device {
         spec,
         backend: None,
         properties: Map::new(),
+        ganeti: None,
         extra: Map::new(),
     }
 }

@@ -406,10 +406,10 @@ pub fn a_callers_tap_is_started_again_by_its_bridge(agent: &dyn Agent) {
 }
 
 /// A bridge of the host that goes with the test.
-struct Bridge(String);
+pub struct Bridge(pub String);
 
 impl Bridge {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let name = format!("kg{}x{}", std::process::id(), host::unique());
         programs::run(&["ip", "link", "add", &name, "type", "bridge"]);
         Self(name)

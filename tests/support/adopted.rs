@@ -66,6 +66,7 @@ fn record(fixture: &Fixture, id: &str, slot: u8, spec: Spec, backend: Value) {
         spec,
         backend: Some(backend),
         properties: serde_json::Map::new(),
+        ganeti: None,
         extra: serde_json::Map::new(),
     });
     std::fs::write(&fixture.runtime, native::encode(&record).unwrap()).unwrap();

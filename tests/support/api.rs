@@ -104,6 +104,8 @@ pub struct NicArgs {
     pub owner: Option<u32>,
     /// Taps opened by the caller, who keeps them.
     pub fds: Vec<Arc<OwnedFd>>,
+    /// What Ganeti has of it.
+    pub ganeti: Option<String>,
 }
 
 impl Default for NicArgs {
@@ -121,6 +123,7 @@ impl Default for NicArgs {
             ifname: None,
             owner: None,
             fds: Vec::new(),
+            ganeti: None,
         }
     }
 }
@@ -139,6 +142,10 @@ pub struct DiskArgs {
     /// Where backing files may be; what the record says if not given.
     pub backing: Option<BackingRule>,
     pub accept_chain: bool,
+    /// No cache.
+    pub uncached: bool,
+    /// What Ganeti has of it.
+    pub ganeti: Option<String>,
 }
 
 #[derive(Clone, Debug, Default)]

@@ -43,7 +43,7 @@ use ::kvm_hotplug::capi::wait::{
     kvm_hotplug_cancel, kvm_hotplug_cancel_thread, kvm_hotplug_get_fd, kvm_hotplug_process,
     kvm_hotplug_thread,
 };
-use ::kvm_hotplug::disk::{BackingRule, FormatRequest};
+use ::kvm_hotplug::disk::{BackingRule, Cache, FormatRequest};
 use ::kvm_hotplug::engine::SlotStatus;
 use ::kvm_hotplug::net::vhost::VhostMode;
 
@@ -723,6 +723,7 @@ fn nic_struct(nic: &NicArgs, strings: &mut Strings, fds: &[RawFd]) -> kvm_hotplu
         slot: nic.place.address.as_ref().map_or(0, |(_, slot)| u32::from(*slot)),
         boot_index: nic.boot_index.unwrap_or(0),
         tap_owner: nic.owner.unwrap_or(0),
+        ganeti_entry: strings.keep(nic.ganeti.as_ref()),
         timeout_ms: milliseconds(nic.place.timeout_ms),
         flags: flags(&nic.place, nic.boot_index)
             | if nic.link_down { KVM_HOTPLUG_NIC_LINK_DOWN } else { 0 }
@@ -763,6 +764,8 @@ fn disk_struct(disk: &DiskArgs, strings: &mut Strings) -> kvm_hotplug_disk {
         model: strings.keep(disk.model.as_ref()),
         bus: strings.keep(disk.place.address.as_ref().map(|(bus, _)| bus).or(disk.place.scsi_bus.as_ref())),
         format: format as u32,
+        cache: if disk.uncached { Cache::None } else { Cache::default() } as u32,
+        ganeti_entry: strings.keep(disk.ganeti.as_ref()),
         slot: if scsi { 0 } else { number },
         target: if scsi { number } else { 0 },
         boot_index: disk.boot_index.unwrap_or(0),

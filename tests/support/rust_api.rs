@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kvm_hotplug::Error;
-use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
+use kvm_hotplug::disk::{Cache, DiskSpec, Format, FormatRequest};
 use kvm_hotplug::guest::{
     self, Access, AddRequest, Apply, ControllerRequest, DeferReason, DeviceInfo, DeviceState, DiskRequest,
     Guest, Listener, NewSize, NicRequest, Outcome, PendingReason, Placement, RawCommand, Removal,
@@ -14,7 +14,7 @@ use kvm_hotplug::guest::{
 };
 use kvm_hotplug::ids::{Address, BusName, DeviceId, IfName, MacAddr, PciAddress, ScsiAddress, Slot};
 use kvm_hotplug::log::{Level, Log, Sink};
-use kvm_hotplug::model::{self, Device, DeviceKind, Spec};
+use kvm_hotplug::model::{self, Device, DeviceKind, GanetiEntry, Spec};
 use kvm_hotplug::net::vhost::VhostMode;
 use kvm_hotplug::slots::scsi::ControllerSpec;
 use kvm_hotplug::store::RecordFile;
@@ -294,6 +294,7 @@ fn placement(place: &Place, scsi: bool) -> Result<Placement, Failure> {
         live_only: place.live_only,
         no_wait: place.no_wait,
         accept_chain: false,
+        ganeti: None,
     })
 }
 
@@ -394,7 +395,7 @@ fn nic_request(nic: &NicArgs) -> Result<NicRequest, Failure> {
         [] => TapSource::Open { name: nic.ifname.clone(), owner: nic.owner, netns: None },
         fds => TapSource::Given(fds.iter().map(|fd| fd.try_clone().unwrap().into()).collect()),
     };
-    Ok(NicRequest {
+    let request = NicRequest {
         placement: placement(&nic.place, false)?,
         mac: nic.mac.as_deref().map(MacAddr::parse).transpose()?,
         queues: nic.queues,
@@ -405,7 +406,11 @@ fn nic_request(nic: &NicArgs) -> Result<NicRequest, Failure> {
         boot_index: nic.boot_index,
         link_down: nic.link_down,
         model: nic.model.clone().unwrap_or_else(|| "virtio-net-pci".into()),
-    })
+    };
+    match &nic.ganeti {
+        Some(entry) => Ok(request.with_ganeti(GanetiEntry::parse(entry)?)?),
+        None => Ok(request),
+    }
 }
 
 fn disk_request(disk: &DiskArgs) -> Result<DiskRequest, Failure> {
@@ -425,5 +430,12 @@ fn disk_request(disk: &DiskArgs) -> Result<DiskRequest, Failure> {
     };
     spec.backing = disk.backing.clone();
     let placement = Placement { accept_chain: disk.accept_chain, ..placement(&disk.place, spec.is_scsi())? };
-    Ok(DiskRequest { placement, spec, format })
+    if disk.uncached {
+        spec.cache = Cache::None;
+    }
+    let request = DiskRequest { placement, spec, format };
+    match &disk.ganeti {
+        Some(entry) => Ok(request.with_ganeti(GanetiEntry::parse(entry)?)?),
+        None => Ok(request),
+    }
 }

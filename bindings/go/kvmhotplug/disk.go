@@ -4,7 +4,10 @@ package kvmhotplug
 // #include <kvm_hotplug.h>
 import "C"
 
-import "context"
+import (
+	"context"
+	"encoding/json"
+)
 
 // SCSIAddress is a place on the bus of a SCSI controller.
 type SCSIAddress struct {
@@ -55,6 +58,9 @@ type Disk struct {
 	// Backing is where the image's backing files may be, and BackingPaths the absolute paths that it names, if it names any.
 	Backing      Backing  `json:"backing,omitempty"`
 	BackingPaths []string `json:"backing_paths,omitempty"`
+	// GanetiEntry is what Ganeti has of the disk, a JSON object, for a record in Ganeti's format: it stands in the list as it
+	// is given. An ID that is empty is taken from it, and the cache mode follows from it.
+	GanetiEntry json.RawMessage `json:"ganeti,omitempty"`
 	// AcceptChain: if the disk is there already, the files that its image is made of now are recorded in place of those that
 	// were, and Backing in place of its rule.
 	AcceptChain bool `json:"accept_chain,omitempty"`
@@ -113,6 +119,7 @@ func (d *Disk) request(memory *arena) C.struct_kvm_hotplug_disk {
 		slot:                memory.number("Slot", d.Slot),
 	}
 	request.wwn = C.uint64_t(d.WWN)
+	request.ganeti_entry = memory.optional("Ganeti's entry", string(d.GanetiEntry))
 	request.backing = C.uint32_t(d.Backing)
 	request.backing_paths = memory.strings("a path for backing files", d.BackingPaths)
 	request.backing_count = memory.number("BackingPaths", len(d.BackingPaths))

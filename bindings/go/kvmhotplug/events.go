@@ -28,6 +28,8 @@ type Event struct {
 	DeviceType DeviceType `json:"device_type,omitempty"`
 	// Generation says which attachment of that id.
 	Generation uint64 `json:"generation,omitempty"`
+	// Interface is the tap of a NIC on the host.
+	Interface string `json:"interface,omitempty"`
 	// Text is details in words.
 	Text string `json:"text"`
 	// Times is how often it has happened since it was last fetched: what a guest can cause without end is not kept twice.
@@ -58,8 +60,8 @@ func (e Event) Err() error {
 // eventOf reads the text of an event. Names that it does not know, of a newer library, leave their field 0.
 func eventOf(text string) (Event, error) {
 	var read struct {
-		Event, ID, Type, Text, Operation, Action string
-		Generation, Times, Lost                  uint64
+		Event, ID, Type, Ifname, Text, Operation, Action string
+		Generation, Times, Lost                          uint64
 		NoSpace                                  bool   `json:"no_space"`
 		ByGuest                                  bool   `json:"by_guest"`
 		ErrorKind                                string `json:"error_kind"`
@@ -70,7 +72,7 @@ func eventOf(text string) (Event, error) {
 		return Event{}, &Error{Kind: ErrFormat, Errno: syscall.EBADMSG, Message: "the library's event: " + err.Error(), cause: err}
 	}
 	event := Event{
-		ID: read.ID, Generation: read.Generation, Text: read.Text, Times: read.Times, Lost: read.Lost,
+		ID: read.ID, Generation: read.Generation, Interface: read.Ifname, Text: read.Text, Times: read.Times, Lost: read.Lost,
 		Operation: read.Operation, NoSpace: read.NoSpace, ByGuest: read.ByGuest,
 		ErrorNumber: syscall.Errno(read.ErrorNumber),
 	}

@@ -6,6 +6,7 @@ import "C"
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"syscall"
 )
@@ -49,6 +50,9 @@ type NIC struct {
 	// NetworkNamespace is the path of the network namespace in which the tap is made and the bridge looked for, such as
 	// /run/netns/blue; empty for that of the caller. It is recorded. Not together with Tap.
 	NetworkNamespace string `json:"netns,omitempty"`
+	// GanetiEntry is what Ganeti has of the NIC, a JSON object, for a record in Ganeti's format: it stands in the list as it
+	// is given. ID, MAC and Bridge that are empty are taken from it.
+	GanetiEntry json.RawMessage `json:"ganeti,omitempty"`
 	// LinkDown: with its cable pulled, until [Guest.SetLink] says otherwise.
 	LinkDown bool `json:"link_down,omitempty"`
 	// LiveOnly: live or not at all. What would take effect after a reboot fails with [ErrNotHotpluggable].
@@ -106,6 +110,7 @@ func (n *NIC) request(memory *arena) (C.struct_kvm_hotplug_nic, func()) {
 		mtu:          memory.number("MTU", n.MTU),
 		slot:         memory.number("Slot", n.Slot),
 		netns:        memory.optional("the network namespace", n.NetworkNamespace),
+		ganeti_entry: memory.optional("Ganeti's entry", string(n.GanetiEntry)),
 	}
 	request.flags |= memory.given(n.BootIndex, "BootIndex", &request.boot_index, C.KVM_HOTPLUG_BOOT_INDEX)
 	request.flags |= memory.given(n.TapOwner, "TapOwner", &request.tap_owner, C.KVM_HOTPLUG_TAP_OWNER)

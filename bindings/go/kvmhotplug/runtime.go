@@ -58,6 +58,25 @@ func Load(path string) (*Runtime, error) {
 	})
 }
 
+// Delete deletes a runtime file and everything that the library keeps beside it, for a guest that has ended or has left
+// this host. What is not there is no error.
+func Delete(path string) error {
+	var memory arena
+	defer memory.free()
+	name := memory.required("the path", path)
+	if memory.err != nil {
+		return memory.err
+	}
+	if err := checkABI(); err != nil {
+		return err
+	}
+	var failure *C.struct_kvm_hotplug_error
+	if code := C.kvm_runtime_delete(name, &failure); code < 0 {
+		return takeError(failure, code)
+	}
+	return nil
+}
+
 // Read reads a runtime file for looking only: no lock is taken, so it works while an agent owns the file. Such a record
 // can be listed; saving it or opening a guest with it fails with EROFS.
 func Read(path string) (*Runtime, error) {

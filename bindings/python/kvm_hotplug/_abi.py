@@ -717,6 +717,7 @@ class kvm_hotplug_nic(Structure):
         ("flags", c_uint32),
         ("reserved", c_uint32),
         ("netns", c_char_p),
+        ("ganeti_entry", c_char_p),
     ]
 
 
@@ -745,6 +746,7 @@ class kvm_hotplug_disk(Structure):
         ("backing_paths", POINTER(c_char_p)),
         ("backing", c_uint32),
         ("backing_count", c_uint32),
+        ("ganeti_entry", c_char_p),
     ]
 
 
@@ -829,6 +831,7 @@ class kvm_hotplug_event(Structure):
         ("by_guest", c_uint32),
         ("error_kind", c_uint32),
         ("error_number", c_uint32),
+        ("ifname", c_char * 16),
     ]
 
 
@@ -895,15 +898,15 @@ SIZES = {
     kvm_runtime_adopt_options: 56,
     kvm_hotplug_open_options: 16,
     kvm_hotplug_device: 960,
-    kvm_hotplug_nic: 104,
-    kvm_hotplug_disk: 120,
+    kvm_hotplug_nic: 112,
+    kvm_hotplug_disk: 128,
     kvm_hotplug_controller: 40,
     kvm_hotplug_add_batch: 56,
     kvm_hotplug_del_options: 16,
     kvm_hotplug_del_batch: 24,
     kvm_hotplug_slot: 152,
     kvm_hotplug_difference: 712,
-    kvm_hotplug_event: 344,
+    kvm_hotplug_event: 360,
     kvm_boot_options: 48,
     kvm_boot_plan: 24,
     kvm_runtime_problem: 584,
@@ -1130,6 +1133,7 @@ PROTOTYPES = {
         POINTER(kvm_hotplug), c_uint32, POINTER(kvm_hotplug_device), c_size_t, c_size_t, POINTER(c_size_t),
         POINTER(POINTER(kvm_hotplug_error)),
     ]),
+    "kvm_runtime_delete": (c_int, [c_char_p, POINTER(POINTER(kvm_hotplug_error))]),
     "kvm_runtime_set_slot_policy": (c_int, [
         POINTER(kvm_runtime), c_uint32, POINTER(POINTER(kvm_hotplug_error)),
     ]),

@@ -23,6 +23,8 @@ class Event:
     id: str = ""
     device_type: DeviceType = DeviceType(0)
     generation: int = 0
+    #: Of a NIC: its tap on the host.
+    ifname: str = ""
     #: Details in words.
     text: str = ""
     #: How often it has happened since it was last fetched.
@@ -54,6 +56,7 @@ def event_of(text: str) -> Event:
         id=members.get("id") or "",
         device_type=_known(DeviceType, members.get("type")),
         generation=members.get("generation") or 0,
+        ifname=members.get("ifname") or "",
         text=members.get("text") or "",
         times=members.get("times") or 0,
         lost=members.get("lost") or 0,

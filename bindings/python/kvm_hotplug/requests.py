@@ -57,6 +57,9 @@ class NIC:
     #: Path of the network namespace in which the tap is made and the bridge looked for, such as
     #: "/run/netns/blue"; None for that of the caller. It is recorded. Not together with tap_fds.
     netns: Optional[str] = None
+    #: What Ganeti has of the NIC, for a record in Ganeti's format: JSON text of an object, which stands in
+    #: the list as it is given. id, mac and bridge that are None are taken from it.
+    ganeti_entry: Optional[str] = None
     #: The link is down until Guest.set_link() sets it up.
     link_down: bool = False
     #: Now or not at all: what would wait for a reboot fails with ErrorKind.NOT_HOTPLUGGABLE.
@@ -81,6 +84,7 @@ class NIC:
             boot_index=number("boot_index", self.boot_index or 0),
             tap_owner=number("tap_owner", self.tap_owner or 0),
             netns=optional("netns", self.netns),
+            ganeti_entry=optional("ganeti_entry", self.ganeti_entry),
             timeout_ms=milliseconds,
             flags=flags(
                 boot_index=self.boot_index is not None,
@@ -143,6 +147,8 @@ class Disk:
     #: Where backing files may be, and the absolute paths that this rule names, if it names any.
     backing: Backing = Backing.DEFAULT
     backing_paths: Sequence[Text] = ()
+    #: As of a NIC. The cache mode of the disk follows from its dev_type.
+    ganeti_entry: Optional[str] = None
     #: The guest cannot write; the image is opened read-only.
     read_only: bool = False
     #: Others may write to the image at once; the guests must know.
@@ -179,6 +185,7 @@ class Disk:
             backing_paths=texts("backing_paths", self.backing_paths),
             backing=number("backing", self.backing),
             backing_count=len(self.backing_paths),
+            ganeti_entry=optional("ganeti_entry", self.ganeti_entry),
             flags=flags(
                 boot_index=self.boot_index is not None,
                 disk_scsi_address=self.scsi is not None,

@@ -115,6 +115,13 @@ class Runtime(Handle):
         name, bits = encoded("path", path), flags(runtime_open_read_only=read_only, runtime_open_trust=trust)
         return cls._made(lambda made: checked(library().kvm_runtime_open, name, bits, made))
 
+    @staticmethod
+    def delete(path: Text) -> None:
+        """Deletes a runtime file and everything that the library keeps beside it, for a guest that has ended
+        or has left this host. What is not there is no error.
+        """
+        checked(library().kvm_runtime_delete, encoded("path", path))
+
     @classmethod
     def _made(cls, make: Callable[[Any], int]) -> "Runtime":
         def call() -> "Runtime":

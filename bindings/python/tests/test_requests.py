@@ -40,6 +40,7 @@ TEXTS = {
     "incoming_address": ":4444",
     "qmp_path": "/run/qmp",
     "netns": "/run/netns/blue",
+    "ganeti_entry": '{"uuid": "u"}',
 }
 VALUES = {
     "vhost": Vhost.REQUIRED,

@@ -15,6 +15,7 @@ fn disk(id: &str) -> Device {
         spec: Spec::Disk(DiskSpec::new("/a", Format::Raw)),
         backend: None,
         properties: serde_json::Map::new(),
+        ganeti: None,
         extra: serde_json::Map::new(),
     }
 }

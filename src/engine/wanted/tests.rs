@@ -23,6 +23,7 @@ fn device(id: &str, slot: u8, spec: Spec) -> Device {
         spec,
         backend: None,
         properties: serde_json::Map::new(),
+        ganeti: None,
         extra: serde_json::Map::new(),
     }
 }

@@ -89,6 +89,7 @@ fn device(id: DeviceId, address: Option<Address>, spec: Spec) -> Device {
         spec,
         backend: None,
         properties: serde_json::Map::new(),
+        ganeti: None,
         extra: serde_json::Map::new(),
     }
 }

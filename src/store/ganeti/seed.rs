@@ -40,12 +40,13 @@ pub(super) fn json(device: &Device, list: &List) -> Json {
     // Without random numbers, moments after boot, one that follows from the id serves as well.
     let uuid = uuid::for_id(device.kind(), &device.id).unwrap_or_else(|_| uuid::derived(device.id.as_str()));
     match &device.spec {
-        Spec::Nic(spec) => nic(device, spec, uuid).into(),
+        Spec::Nic(spec) => completed(device, nic(device, spec, uuid)).into(),
         Spec::Disk(spec) => {
             let link = spec.path.to_string_lossy().into_owned();
             let taken = |name: &str| list.raws.iter().any(|raw| iv_name(&raw.json) == Some(name));
             let name = (0..=list.raws.len()).map(|number| format!("disk/{number}")).find(|name| !taken(name));
-            vec![disk(device, spec, uuid, name.unwrap_or_default()).into(), link.into(), Json::Null].into()
+            let own = disk(device, spec, uuid, (name.unwrap_or_default(), list.dev_type_of(spec)));
+            vec![completed(device, own).into(), link.into(), Json::Null].into()
         }
         Spec::Controller(_) => Json::Null,
     }
@@ -76,12 +77,23 @@ fn nic(device: &Device, spec: &NicSpec, uuid: String) -> Object {
     ])
 }
 
-fn disk(device: &Device, spec: &DiskSpec, uuid: String, name: String) -> Object {
+/// What Ganeti itself has of the device counts; where it sits in the guest, Ganeti does not know yet.
+fn completed(device: &Device, mut own: Object) -> Object {
+    let Some(entry) = &device.ganeti else { return own };
+    for (key, value) in entry.members() {
+        own.set(key, Json::from(value));
+    }
+    own.remove("pci");
+    own.set("hvinfo", hvinfo(device));
+    own
+}
+
+fn disk(device: &Device, spec: &DiskSpec, uuid: String, (name, dev_type): (String, &str)) -> Object {
     let storage = Storage::of(&spec.path);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64());
     let now = || Number::from_f64(now).map_or(Json::Null, Json::Number);
     Object::from([
-        ("dev_type", storage.dev_type().into()),
+        ("dev_type", dev_type.into()),
         ("logical_id", storage.logical_id(&spec.path)),
         ("children", Vec::new().into()),
         ("nodes", Vec::new().into()),

@@ -5,7 +5,7 @@ use super::list::List;
 use super::seed::Storage;
 use crate::disk::{Aio, Cache, Discard, DiskSpec};
 use crate::error::{Error, Result};
-use crate::model::NicSettings;
+use crate::model::{GanetiEntry, NicSettings};
 use crate::net::spec::NicSpec;
 use crate::net::vhost::VhostMode;
 
@@ -34,9 +34,9 @@ impl List {
     }
 
     /// Fills in what a request for a disk leaves at its default.
-    pub(crate) fn settle_disk(&self, spec: &mut DiskSpec) -> Result<()> {
+    pub(crate) fn settle_disk(&self, spec: &mut DiskSpec, entry: Option<&GanetiEntry>) -> Result<()> {
         let params = self.params()?;
-        let cache = params.cache(Storage::of(&spec.path).dev_type());
+        let cache = params.cache(self.dev_type(spec, entry)?);
         settle(&mut spec.cache, cache, Cache::default(), "cache", |cache| {
             format!("{cache:?}").to_lowercase()
         })?;
@@ -47,14 +47,34 @@ impl List {
     }
 
     /// Refuses a disk that the list has no room for.
-    pub(crate) fn check_disk(&self, spec: &DiskSpec) -> Result<()> {
+    pub(crate) fn check_disk(&self, spec: &DiskSpec, entry: Option<&GanetiEntry>) -> Result<()> {
         let params = self.params()?;
         let mut plain = DiskSpec::new(&spec.path, crate::disk::Format::Raw);
-        plain.cache = params.cache(Storage::of(&spec.path).dev_type());
+        plain.cache = params.cache(self.dev_type(spec, entry)?);
         (plain.aio, plain.discard, plain.model) = (params.aio(), params.discard(), spec.model.clone());
         match plain.conflict_with(spec) {
             Some(setting) => Err(refused_setting(setting, "another one", "what the list implies")),
             None => Ok(()),
+        }
+    }
+}
+
+impl List {
+    /// The storage of a disk in Ganeti's words, on which its cache mode depends: what Ganeti's entry says, or
+    /// what the path looks like.
+    fn dev_type<'a>(&self, spec: &DiskSpec, entry: Option<&'a GanetiEntry>) -> Result<&'a str> {
+        let said = entry.map(|entry| entry.text("dev_type")).transpose()?.flatten();
+        Ok(said.unwrap_or_else(|| self.dev_type_of(spec)))
+    }
+
+    /// What the path looks like. A path does not tell a file of this host from one that all nodes have; a
+    /// caller that wants no cache says that it is one of those.
+    pub(super) fn dev_type_of(&self, spec: &DiskSpec) -> &'static str {
+        let guessed = Storage::of(&spec.path);
+        let is_cached = self.params().is_ok_and(|params| params.cache(guessed.dev_type()) != Cache::None);
+        match guessed {
+            Storage::File if spec.cache == Cache::None && is_cached => "sharedfile",
+            guessed => guessed.dev_type(),
         }
     }
 }
@@ -133,7 +153,7 @@ mod tests {
     #[test]
     fn a_disk_gets_what_all_disks_have() {
         let settle = |hvparams: &str, spec: &mut DiskSpec| {
-            decode(format!("[[\"kvm\"],[],{hvparams},[]]").as_bytes()).unwrap().1.settle_disk(spec)
+            decode(format!("[[\"kvm\"],[],{hvparams},[]]").as_bytes()).unwrap().1.settle_disk(spec, None)
         };
         let file = || DiskSpec::new("/srv/a.img", crate::disk::Format::Raw);
         for (hvparams, cache, aio, discard) in [

@@ -204,7 +204,7 @@ impl Entry {
 /// What the native format says of a device, but for what the list says or the entry has a place for.
 fn settings(device: &Device) -> Result<Map<String, Value>> {
     let Value::Object(mut map) = native::device_to_value(device)? else { return Ok(Map::new()) };
-    for key in ["id", "generation", "presence", "address"] {
+    for key in ["id", "generation", "presence", "address", "ganeti"] {
         map.remove(key);
     }
     Ok(map)

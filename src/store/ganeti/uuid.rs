@@ -27,11 +27,7 @@ pub(super) fn derived(seed: &str) -> String {
 const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0000_0100_0000_01b3;
 
-/// The id that Ganeti looks for, since 2.16: `nic-` or `disk-` and the uuid without its last two groups.
-pub(super) fn device_id(kind: DeviceKind, uuid: &str) -> Result<DeviceId> {
-    let head = uuid.rsplitn(3, '-').nth(2).unwrap_or(uuid);
-    DeviceId::parse(&format!("{}-{head}", kind.word()))
-}
+pub(super) use crate::model::ganeti_entry::device_id;
 
 /// The id of a device that 2.10 to 2.15 put into slot `pci`.
 pub(super) fn old_device_id(kind: DeviceKind, uuid: &str, pci: u8) -> Result<DeviceId> {
