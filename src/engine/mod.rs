@@ -67,6 +67,7 @@ mod planning;
 mod qmp_events;
 mod reconcile;
 mod recovery;
+mod removal;
 mod removal_by_path;
 mod repair;
 mod report;
@@ -120,9 +121,9 @@ pub use operations::Demand;
 pub use outcome::{DeferReason, Outcome, PendingReason};
 pub use passthrough::RawCommand;
 pub use place_request::PlaceRequest;
+pub use removal::{Removal, RemovalOfMany};
 pub use request::{Engine, Request};
 pub use resize::NewSize;
-pub use unplug::{Removal, RemovalOfMany};
 pub use wanted::Apply;
 
 pub use crate::qmp::OLDEST_QEMU;

@@ -4,7 +4,6 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::device::DeviceKind;
 use crate::error::{Error, Result, errno};
 use crate::ids::{DeviceId, IfName};
 
@@ -49,9 +48,9 @@ impl GanetiEntry {
         text_in(&self.0, key)
     }
 
-    /// The id by which Ganeti looks for the device, which follows from its uuid.
-    pub fn device_id(&self, kind: DeviceKind) -> Result<Option<DeviceId>> {
-        let id = self.text("uuid")?.map(|uuid| device_id(kind, uuid)).transpose();
+    /// The id by which Ganeti looks for the device, which follows from its uuid; `word` is "nic" or "disk".
+    pub fn device_id(&self, word: &str) -> Result<Option<DeviceId>> {
+        let id = self.text("uuid")?.map(|uuid| device_id(word, uuid)).transpose();
         id.map_err(|error| error.context("ganeti_entry, uuid"))
     }
 
@@ -84,9 +83,9 @@ fn text_in<'a>(members: &'a Map<String, Value>, key: &str) -> Result<Option<&'a 
 }
 
 /// The id that Ganeti looks for, since 2.16: `nic-` or `disk-` and the uuid without its last two groups.
-pub fn device_id(kind: DeviceKind, uuid: &str) -> Result<DeviceId> {
+pub fn device_id(word: &str, uuid: &str) -> Result<DeviceId> {
     let head = uuid.rsplitn(3, '-').nth(2).unwrap_or(uuid);
-    DeviceId::parse(&format!("{}-{head}", kind.word()))
+    DeviceId::parse(&format!("{word}-{head}"))
 }
 
 #[cfg(test)]
@@ -100,13 +99,13 @@ mod tests {
                 "nicparams":{"mode":"bridged","link":"br0","vlan":""},"ip":null}"#,
         )
         .unwrap();
-        assert_eq!(entry.device_id(DeviceKind::Nic).unwrap().unwrap().as_str(), "nic-932df160-7a22-4067");
+        assert_eq!(entry.device_id("nic").unwrap().unwrap().as_str(), "nic-932df160-7a22-4067");
         assert_eq!(entry.text("mac").unwrap(), Some("aa:00:00:01:02:03"));
         assert_eq!(entry.text("ip").unwrap(), None);
         assert_eq!(entry.connection().unwrap(), Connection::Bridge(IfName::parse("br0").unwrap()));
         let routed = GanetiEntry::parse(r#"{"nicparams":{"mode":"routed","link":"100"}}"#).unwrap();
         assert_eq!(routed.connection().unwrap(), Connection::ByScripts("routed".into()));
-        assert_eq!(routed.device_id(DeviceKind::Nic).unwrap(), None);
+        assert_eq!(routed.device_id("nic").unwrap(), None);
         assert_eq!(GanetiEntry::parse("{}").unwrap().connection().unwrap(), Connection::Unsaid);
     }
 
@@ -123,7 +122,7 @@ mod tests {
             (r#"{"nicparams":{"mode":"bridged","link":"a/b"}}"#, "nicparams.link"),
         ] {
             let read = GanetiEntry::parse(text)
-                .and_then(|entry| entry.device_id(DeviceKind::Nic).map(|_| entry))
+                .and_then(|entry| entry.device_id("nic").map(|_| entry))
                 .and_then(|entry| entry.connection());
             assert!(read.unwrap_err().message().contains(says), "{text}");
         }

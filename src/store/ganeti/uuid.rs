@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::ids::DeviceId;
-use crate::model::DeviceKind;
+use crate::model::{DeviceKind, ganeti_entry};
 use crate::sys::random::random_bytes;
 
 /// A random uuid (version 4, RFC 9562).
@@ -27,7 +27,10 @@ pub(super) fn derived(seed: &str) -> String {
 const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0000_0100_0000_01b3;
 
-pub(super) use crate::model::ganeti_entry::device_id;
+/// The id that Ganeti looks for, since 2.16.
+pub(super) fn device_id(kind: DeviceKind, uuid: &str) -> Result<DeviceId> {
+    ganeti_entry::device_id(kind.word(), uuid)
+}
 
 /// The id of a device that 2.10 to 2.15 put into slot `pci`.
 pub(super) fn old_device_id(kind: DeviceKind, uuid: &str, pci: u8) -> Result<DeviceId> {
