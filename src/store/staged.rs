@@ -1,17 +1,20 @@
 //! New versions of the files of a record: written beside the old ones, put in place together, and taken back
 //! where that fails.
 
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, RenameFlags, renameat2};
+use nix::fcntl::AtFlags;
 use nix::sys::stat::fstatat;
 
 use super::dir::{RecordDir, uninterrupted};
 use super::file_kind::FileKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planted;
+use crate::sys::rename;
 
 /// A new version, complete and synced under temporary names.
 #[derive(Debug)]
@@ -105,12 +108,10 @@ impl RecordDir {
 
     fn rename(&self, file_kind: FileKind, over: Over) -> Result<()> {
         let renamed = match over {
-            Over::Old => self.rename_as(file_kind, RenameFlags::empty()),
+            Over::Old => self.rename_as(file_kind, rename::replace),
             // A file system on a network may not know how.
-            Over::Nothing => match self.rename_as(file_kind, RenameFlags::RENAME_NOREPLACE) {
-                Err(Errno::EINVAL) if self.is_free(file_kind) => {
-                    self.rename_as(file_kind, RenameFlags::empty())
-                }
+            Over::Nothing => match self.rename_as(file_kind, rename::rename_new) {
+                Err(Errno::EINVAL) if self.is_free(file_kind) => self.rename_as(file_kind, rename::replace),
                 Err(Errno::EINVAL) => Err(Errno::EEXIST),
                 renamed => renamed,
             },
@@ -125,9 +126,13 @@ impl RecordDir {
         }
     }
 
-    fn rename_as(&self, file_kind: FileKind, flags: RenameFlags) -> nix::Result<()> {
+    fn rename_as(
+        &self,
+        file_kind: FileKind,
+        rename: impl Fn(BorrowedFd<'_>, &OsStr, &OsStr) -> nix::Result<()>,
+    ) -> nix::Result<()> {
         let (from, to) = (self.temporary(file_kind), self.file_name(file_kind));
-        uninterrupted(|| renameat2(&self.dir, from, &self.dir, to, flags))?;
+        uninterrupted(|| rename(self.dir.as_fd(), from, to))?;
         planted::note_changed(to);
         Ok(())
     }

@@ -10,6 +10,7 @@ pub mod namespace;
 pub mod pidfd;
 pub mod proc;
 pub mod random;
+pub mod rename;
 pub mod scsi;
 #[cfg(feature = "program")]
 pub mod standard_files;

@@ -34,7 +34,7 @@ mod raw {
 }
 
 /// `TUNGETDEVNETNS` (Linux 5.4), which libc does not have: `_IO('T', 227)`.
-const GET_NAMESPACE: libc::c_ulong = 0x54e3;
+const GET_NAMESPACE: libc::Ioctl = 0x54e3;
 
 /// A request that names an interface, everything else zero. Fails on names the kernel has no room for.
 fn request(name: &str) -> nix::Result<ifreq> {
