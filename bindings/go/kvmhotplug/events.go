@@ -62,11 +62,11 @@ func eventOf(text string) (Event, error) {
 	var read struct {
 		Event, ID, Type, Ifname, Text, Operation, Action string
 		Generation, Times, Lost                          uint64
-		NoSpace                                  bool   `json:"no_space"`
-		ByGuest                                  bool   `json:"by_guest"`
-		ErrorKind                                string `json:"error_kind"`
-		ErrorNumber                              int    `json:"error_number"`
-		QMP                                      json.RawMessage
+		NoSpace                                          bool   `json:"no_space"`
+		ByGuest                                          bool   `json:"by_guest"`
+		ErrorKind                                        string `json:"error_kind"`
+		ErrorNumber                                      int    `json:"error_number"`
+		QMP                                              json.RawMessage
 	}
 	if err := json.Unmarshal([]byte(text), &read); err != nil {
 		return Event{}, &Error{Kind: ErrFormat, Errno: syscall.EBADMSG, Message: "the library's event: " + err.Error(), cause: err}

@@ -1,6 +1,7 @@
 package kvmhotplug_test
 
 import (
+	"encoding/json"
 	"os"
 	"slices"
 	"testing"
@@ -36,7 +37,9 @@ func TestRecordsOfGuestsThatDoNotRun(t *testing.T) {
 	copied, err := made.Copy()
 	ok(t, err)
 	defer copied.Close()
-	ok(t, copied.Save(t.TempDir()+"/copy"))
+	copiedTo := t.TempDir() + "/copy"
+	ok(t, copied.Save(copiedTo))
+	failure(t, kvmhotplug.Delete(copiedTo), kvmhotplug.ErrLocked)
 	options := kvmhotplug.BootOptions{Monitor: "/run/second", SetMonitor: true, Plan: true}
 	boot, err := copied.Boot(options)
 	if ok(t, err); !slices.Contains(boot.Args, "unix:/run/second,server=on,wait=off") {
@@ -45,6 +48,19 @@ func TestRecordsOfGuestsThatDoNotRun(t *testing.T) {
 	if there, err := copied.Del("data"); !there || err != nil {
 		t.Errorf("removed from the copy: %v, %v", there, err)
 	}
+	copied.Close()
+	ok(t, kvmhotplug.Delete(copiedTo))
+	if _, err := os.Stat(copiedTo); !os.IsNotExist(err) {
+		t.Errorf("it is not deleted: %v", err)
+	}
+
+	entry := json.RawMessage(`{"uuid":"932df160-7a22-4067-a566-7e0ca8386133","dev_type":"sharedfile"}`)
+	added, err := made.AddDisk(kvmhotplug.Disk{Path: image(t, "entry"), GanetiEntry: entry})
+	if ok(t, err); added.ID != "disk-932df160-7a22-4067" {
+		t.Errorf("the disk is %q", added.ID)
+	}
+	_, err = made.Del(added.ID)
+	ok(t, err)
 
 	for _, expected := range []bool{true, false} {
 		if there, err := made.Del("data"); there != expected || err != nil {

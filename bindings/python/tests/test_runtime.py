@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -80,6 +81,21 @@ class Records(TestCase):
             copy.del_device("data")
         self.assertEqual([device.id for device in record.devices()], ["data"])
         self.fails(ErrorKind.INVALID, lambda: record.boot(BootOptions(set_monitor=True, dry_run=True)))
+
+    def test_all_of_a_guest_is_deleted(self) -> None:
+        path = self.path("copy")
+        with self.record() as record, record.copy() as copy:
+            copy.save(path)
+            self.fails(ErrorKind.LOCKED, lambda: Runtime.delete(path))
+        for _ in range(2):
+            Runtime.delete(path)
+            self.assertFalse(os.path.exists(path))
+
+    def test_ganetis_entry_is_kept(self) -> None:
+        entry = {"uuid": "932df160-7a22-4067-a566-7e0ca8386133", "dev_type": "sharedfile", "name": "scratch"}
+        record = self.record(command=["qemu-system-x86_64", "-name", "web1"])
+        added = record.add_disk(Disk(self.image(), ganeti_entry=json.dumps(entry)))
+        self.assertEqual(added.id, "disk-932df160-7a22-4067")
 
     def test_devices_of_a_guest_that_is_off(self) -> None:
         record = self.record()
