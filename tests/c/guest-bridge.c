@@ -71,7 +71,7 @@ int main(void)
 
     test_begin("guest-bridge", 600);
     vm_start(&vm,
-             &(struct qemu_options){.guest = true, .extra = machine != NULL && strcmp(machine, "q35") == 0 ? q35 : pc});
+             &(struct qemu_options){.guest = true, .extra = machine != NULL && strcmp(machine, "pc") != 0 ? q35 : pc});
     if (has_native_hotplug(vm.qemu)) {
         unseen(&vm);
     } else {

@@ -42,15 +42,15 @@ int main(void)
     static char folder[TEST_PATH], image[TEST_PATH], drive[TEST_PATH + 64], nic[64], disk[64];
     const char *extra[] = {"-netdev", "user,id=net0", "-device", nic, "-drive", drive, "-device", disk, NULL};
     const char *machine = getenv("KVM_HOTPLUG_TEST_MACHINE");
-    bool q35 = machine != NULL && strcmp(machine, "q35") == 0;
+    bool has_ports = machine != NULL && strcmp(machine, "pc") != 0;
 
     test_begin("guest-unrecorded", 300);
     directory_new(folder);
     path_in(image, folder, "root.img");
     image_raw(image, MEBIBYTE);
     snprintf(drive, sizeof drive, "file=%s,format=raw,if=none,id=drive0", image);
-    snprintf(nic, sizeof nic, "virtio-net-pci,netdev=net0%s", q35 ? ",bus=rp0" : "");
-    snprintf(disk, sizeof disk, "virtio-blk-pci,drive=drive0%s", q35 ? ",bus=rp1" : "");
+    snprintf(nic, sizeof nic, "virtio-net-pci,netdev=net0%s", has_ports ? ",bus=rp0" : "");
+    snprintf(disk, sizeof disk, "virtio-blk-pci,drive=drive0%s", has_ports ? ",bus=rp1" : "");
     vm_start(&vm, &(struct qemu_options){.guest = true, .extra = extra});
     leaves("virtio-net-pci", "/sys/class/net | grep -v ^lo$");
     leaves("virtio-blk-pci", "/sys/block | grep ^vd");

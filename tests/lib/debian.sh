@@ -24,13 +24,15 @@ ATTEMPTS=3
 # or where /dev/null is not for all).
 extract() {
     mmdebstrap --verbose --mode=chrootless --variant=extract --include="$2" \
+        ${DEBIAN_ARCHITECTURE:+--architectures="$DEBIAN_ARCHITECTURE"} \
         --aptopt='Acquire::Check-Valid-Until "false"' \
         --aptopt='APT::Install-Recommends "false"' \
         --aptopt='APT::Sandbox::User "root"' \
         "$1" "$4" "deb [signed-by=$5] $3 $1 main"
 }
 
-# unpack_from_debian SUITE PACKAGE INTO: with all that the package depends on.
+# unpack_from_debian SUITE PACKAGE INTO: with all that the package depends on. DEBIAN_ARCHITECTURE is another
+# one than this machine's.
 unpack_from_debian() {
     local suite="$1" package="$2" into="$3" keys mirror attempt log
     keys="$(debian_keyring)"

@@ -27,9 +27,20 @@ static const char *setting(const char *name, const char *otherwise)
     return value != NULL && *value != '\0' ? value : otherwise;
 }
 
+static const char *machine_of_tests(void)
+{
+    return setting("KVM_HOTPLUG_TEST_MACHINE", "pc");
+}
+
+/* The machine of Arm's processors. */
+static bool is_virt(const char *machine)
+{
+    return strncmp(machine, "virt", 4) == 0;
+}
+
 static const char *program_of_tests(void)
 {
-    return setting("KVM_HOTPLUG_TEST_QEMU", "qemu-system-x86_64");
+    return setting("KVM_HOTPLUG_TEST_QEMU", is_virt(machine_of_tests()) ? "qemu-system-aarch64" : "qemu-system-x86_64");
 }
 
 static void make_directory(struct qemu *qemu)
@@ -114,9 +125,26 @@ static void add_root_ports(struct arguments *arguments, int wanted)
     }
 }
 
-static void add_guest(struct arguments *arguments, const char *directory, const char *append)
+/* Where the guest takes commands, beside its console. */
+static void add_shell(struct arguments *arguments, const char *directory, bool virt)
 {
-    const char *folder = setting("KVM_HOTPLUG_TEST_GUEST", "build/guest");
+    if (!virt) {
+        arguments_add(arguments, "-serial");
+        arguments_add(arguments, "unix:%s/shell,server=on,wait=off", directory);
+        return;
+    }
+    /* There is one serial port only, and a device on a PCI bus would be one that the record does not have. */
+    arguments_add(arguments, "-chardev");
+    arguments_add(arguments, "socket,id=shell,path=%s/shell,server=on,wait=off", directory);
+    arguments_add(arguments, "-device");
+    arguments_add(arguments, "virtio-serial-device");
+    arguments_add(arguments, "-device");
+    arguments_add(arguments, "virtconsole,chardev=shell");
+}
+
+static void add_guest(struct arguments *arguments, const char *directory, const char *append, bool virt)
+{
+    const char *folder = setting("KVM_HOTPLUG_TEST_GUEST", virt ? "build/guest-arm64" : "build/guest");
     char *absolute = realpath(folder, NULL);
     char kernel[512];
 
@@ -131,11 +159,11 @@ static void add_guest(struct arguments *arguments, const char *directory, const 
     arguments_add(arguments, "-append");
     /* On a busy host the kernel finds its timer too slow under plain emulation, looks for another, and
      * hangs. */
-    arguments_add(arguments, "console=ttyS0 quiet panic=-1 no_timer_check %s", append == NULL ? "" : append);
+    arguments_add(arguments, "%s quiet panic=-1 no_timer_check %s",
+                  virt ? "console=ttyAMA0 commands=hvc0" : "console=ttyS0", append == NULL ? "" : append);
     arguments_add(arguments, "-serial");
     arguments_add(arguments, "file:%s/console.log", directory);
-    arguments_add(arguments, "-serial");
-    arguments_add(arguments, "unix:%s/shell,server=on,wait=off", directory);
+    add_shell(arguments, directory, virt);
 }
 
 static void add_monitor(struct arguments *arguments, const char *directory, const char *name)
@@ -173,14 +201,15 @@ static void add_halting_firmware(struct arguments *arguments, const char *direct
 
 static void compose(struct arguments *arguments, struct qemu *qemu, const struct qemu_options *options)
 {
-    const char *machine = options->machine ? options->machine : setting("KVM_HOTPLUG_TEST_MACHINE", "pc");
+    const char *machine = options->machine ? options->machine : machine_of_tests();
     const char *const *extra = options->extra;
     const char *directory = options->elsewhere ? "." : qemu->dir;
 
     qemu->guest = options->guest;
     qemu->stopped = options->stopped;
     qemu->halts = options->halts;
-    qemu->q35 = strncmp(machine, "q35", 3) == 0 || strstr(machine, "-q35-") != NULL;
+    qemu->virt = is_virt(machine);
+    qemu->q35 = strncmp(machine, "q35", 3) == 0 || strstr(machine, "-q35-") != NULL || qemu->virt;
     arguments_add(arguments, "%s", qemu->elsewhere ? "./qemu" : qemu->program);
     arguments_add(arguments, "-nodefaults");
     arguments_add(arguments, "-display");
@@ -188,6 +217,10 @@ static void compose(struct arguments *arguments, struct qemu *qemu, const struct
     arguments_add(arguments, "-machine");
     arguments_add(arguments, "%s", machine);
     add_processors(arguments, options->processors);
+    if (is_virt(machine)) {
+        arguments_add(arguments, "-cpu");
+        arguments_add(arguments, "cortex-a57");
+    }
     arguments_add(arguments, "-m");
     arguments_add(arguments, "%d", options->memory_mb > 0 ? options->memory_mb : options->guest ? 256 : 32);
     add_monitor(arguments, directory, "qmp");
@@ -199,8 +232,8 @@ static void compose(struct arguments *arguments, struct qemu *qemu, const struct
     if (options->halts)
         add_halting_firmware(arguments, qemu->dir);
     else if (options->guest)
-        add_guest(arguments, directory, options->append);
-    else if (strcmp(machine, "none") != 0)
+        add_guest(arguments, directory, options->append, is_virt(machine));
+    else if (strcmp(machine, "none") != 0 && !is_virt(machine))
         add_firmware_output(arguments, directory);
     for (; extra != NULL && *extra != NULL; extra++)
         arguments_add(arguments, "%s", *extra);
@@ -284,6 +317,7 @@ struct qemu *qemu_sibling(const struct qemu *other)
 
     qemu->guest = other->guest;
     qemu->q35 = other->q35;
+    qemu->virt = other->virt;
     return qemu;
 }
 

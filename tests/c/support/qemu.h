@@ -4,7 +4,7 @@
  *
  *     KVM_HOTPLUG_TEST_QEMU      the program (qemu-system-x86_64; tests/bin/qemu-versions makes others)
  *     KVM_HOTPLUG_TEST_TARGET    another program, for the hosts that guests are migrated to (the same)
- *     KVM_HOTPLUG_TEST_MACHINE   pc or q35, where the test does not choose (pc)
+ *     KVM_HOTPLUG_TEST_MACHINE   pc, q35 or virt (Arm's), where the test does not choose (pc)
  *     KVM_HOTPLUG_TEST_ACCEL     tcg or kvm (tcg; tests/lib/accel.sh finds out)
  *     KVM_HOTPLUG_TEST_GUEST     the folder with vmlinuz and initramfs (build/guest, by tests/guest/build)
  *
@@ -52,13 +52,14 @@ struct qemu {
     char qmp_path[96];        /* the monitor for the library under test: free, nobody is connected */
     struct monitor *observer; /* the test's own */
     struct stream shell;      /* the guest's second serial port; fd -1 without a guest */
-    bool q35;
-    bool elsewhere;    /* runs in its directory, as ./qemu */
-    char program[256]; /* what is run */
-    bool stopped;      /* see qemu_options */
-    bool halts;        /* see qemu_options */
-    bool guest;        /* boots the Linux guest, or is one's next home */
-    int boot_ms;       /* from start to the guest's ready line */
+    bool q35;                 /* or virt: its slots are root ports */
+    bool virt;                /* Arm's machine */
+    bool elsewhere;           /* runs in its directory, as ./qemu */
+    char program[256];        /* what is run */
+    bool stopped;             /* see qemu_options */
+    bool halts;               /* see qemu_options */
+    bool guest;               /* boots the Linux guest, or is one's next home */
+    int boot_ms;              /* from start to the guest's ready line */
 };
 
 /* Returns when QEMU answers on its monitor and, with a guest that is not paused, when that has booted. */
