@@ -39,7 +39,7 @@ static void unseen(struct vm *vm)
     char path[128];
 
     test_part_not_run("a guest that sees what comes behind pcie-pci-bridge",
-                      "QEMU 5.2 has SHPC there, and the guest's kernel no driver for it");
+                      "QEMU 5.2, and any on virt, has SHPC there, and the guest's kernel no driver for it");
     works(add_nic(vm, &(struct kvm_hotplug_nic){.bus = "br1", .slot = PINNED_SLOT}, &nic));
     view_directory(vm->qemu, &nic, path);
     CHECK(guest_does(vm->qemu, "ls -d %s", path) != 0);
@@ -72,7 +72,8 @@ int main(void)
     test_begin("guest-bridge", 600);
     vm_start(&vm,
              &(struct qemu_options){.guest = true, .extra = machine != NULL && strcmp(machine, "pc") != 0 ? q35 : pc});
-    if (has_native_hotplug(vm.qemu)) {
+    /* Debian's kernel for Arm knows nothing of the bridge's hot-plug controller. */
+    if (has_native_hotplug(vm.qemu) || vm.qemu->virt) {
         unseen(&vm);
     } else {
         pinned(&vm);
