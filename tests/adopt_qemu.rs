@@ -18,6 +18,8 @@ mod case;
 mod changes;
 #[path = "adopt_qemu/migrate.rs"]
 mod migrate;
+#[path = "adopt_qemu/native.rs"]
+mod native;
 #[path = "support/not_run.rs"]
 mod not_run;
 #[path = "adopt_qemu/qemu.rs"]
