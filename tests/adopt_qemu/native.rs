@@ -64,7 +64,7 @@ fn express_capability(qemu: &mut Qemu, devfn: u32) -> u32 {
         if head & 0xff == PCI_EXPRESS {
             return offset;
         }
-        offset = head >> 8 & 0xfc;
+        offset = (head >> 8) & 0xfc;
     }
     panic!("the port at {devfn:#x} is not PCI Express");
 }
@@ -75,7 +75,7 @@ fn line(qemu: &mut Qemu, line: &str) -> String {
 }
 
 fn select(qemu: &mut Qemu, devfn: u32, offset: u32) {
-    let address = 0x8000_0000 | devfn << 8 | offset;
+    let address = 0x8000_0000 | (devfn << 8) | offset;
     line(qemu, &format!("o /w {ADDRESS_PORT:#x} {address:#x}"));
 }
 

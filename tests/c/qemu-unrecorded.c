@@ -103,7 +103,7 @@ static void pending(const char *path)
     CHECK_NUMBER(device.reason, KVM_HOTPLUG_REASON_DEADLINE);
 }
 
-/* The reset lets go. The firmware may reset once more, so that nothing asked for after this is sure to stay. */
+/* The reset lets go. The firmware may reset once more, and then what was asked for since leaves too. */
 static void gone_after_reset(const char *path)
 {
     vm_observe(&vm, "{\"execute\":\"system_reset\"}");
