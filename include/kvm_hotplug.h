@@ -756,12 +756,12 @@ struct kvm_hotplug_nic {
      *  mounted at. The library enters it with a thread that ends before the call does; no other thread's
      *  namespace changes. Needs CAP_SYS_ADMIN. Not together with tap_fds. */
     const char *netns;
-    /** For a record in Ganeti's format: what Ganeti has of the NIC, as JSON text of an object of at most
-     *  64 KiB (uuid, name, ip, nicparams, network ...); NULL for none. It is kept in the journal, and
-     *  stands in the list as it is given, with hvinfo for its place. Its uuid gives the id, its mac the
-     *  MAC address and its bridge the bridge, unless the request has them; if it has, they must be the
-     *  same. In a mode other than "bridged" the tap is the caller's (tap_fds). In another format it is
-     *  kept for kvm_runtime_convert(). */
+    /** For a record in Ganeti's format: what Ganeti has of the NIC, as JSON text of an object of at most 8
+     *  KiB (uuid, name, ip, nicparams, network ...); NULL for none. It is kept in the journal, and stands
+     *  in the list as it is given, with hvinfo for its place. Its uuid gives the id, unless the request
+     *  has one. Its mac gives the MAC address and its link the bridge; a request that has others fails
+     *  with -EINVAL. In a mode other than "bridged" the tap is the caller's (tap_fds). In another format
+     *  it is kept for kvm_runtime_convert(). */
     const char *ganeti_entry;
 };
 

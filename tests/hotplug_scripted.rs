@@ -134,6 +134,7 @@ through_every_api! {
     a_recorded_device_that_the_guest_lacks_is_not_there_already,
     // by_path
     a_device_without_an_id_leaves_by_its_path,
+    a_path_holds_up_no_other_removal,
     a_guest_may_refuse_or_keep_a_device_without_an_id,
     a_guest_that_cannot_answer_keeps_a_device_without_an_id,
     a_lost_answer_about_a_path_is_told,

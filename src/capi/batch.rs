@@ -237,7 +237,7 @@ unsafe fn give_devices(answers: &[Result<Outcome>], array: *mut kvm_hotplug_devi
         // SAFETY: the caller vouches for it.
         unsafe {
             match answer {
-                Ok(Outcome::Absent | Outcome::DoneByPath) | Err(_) => place.cast::<u8>().write_bytes(0, size),
+                Ok(Outcome::Absent) | Err(_) => place.cast::<u8>().write_bytes(0, size),
                 Ok(outcome) => show::write_device(outcome, place, size),
             }
         }

@@ -247,9 +247,9 @@ pub(super) unsafe fn write_device(outcome: &Outcome, place: *mut kvm_hotplug_dev
         Outcome::Done(device) => (Some(device), plain(kvm_hotplug_state::KVM_HOTPLUG_STATE_LIVE)),
         Outcome::AfterReboot(device, why) => (Some(device), after_reboot(why)),
         Outcome::Pending(device, why) => (Some(device), pending(*why)),
+        Outcome::DoneByPath => (None, plain(kvm_hotplug_state::KVM_HOTPLUG_STATE_LIVE)),
         Outcome::PendingByPath(why) => (None, pending(*why)),
-        // Nothing is there any more that could have a state.
-        Outcome::DoneByPath | Outcome::Absent => return,
+        Outcome::Absent => return,
     };
     let show = |result: &mut kvm_hotplug_device| match device {
         Some(device) => result.show(device, condition),

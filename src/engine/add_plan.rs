@@ -58,6 +58,7 @@ impl AddPlan {
 impl Placement {
     /// Takes in what Ganeti has of the device: the id that Ganeti looks for, unless another one is asked for.
     pub(super) fn take_entry(&mut self, kind: DeviceKind, entry: GanetiEntry) -> Result<()> {
+        entry.check()?;
         let own = entry.device_id(kind.word())?;
         self.id = self.id.take().or(own);
         self.ganeti = Some(Box::new(entry));

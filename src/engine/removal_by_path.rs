@@ -14,7 +14,8 @@ use super::removal::Removal;
 use super::store_step::Undurable;
 use super::unrecorded::{UNATTACHED, kind_of};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::DeviceKind;
+use crate::ids::MacAddr;
+use crate::model::{Device, DeviceKind};
 use crate::qmp::qemu_errors::{self, Refusal};
 use crate::qmp::{Command, Event};
 use crate::sanitize::readable;
@@ -44,6 +45,14 @@ impl Leaving {
     }
 }
 
+/// What has become of a removal when the guest has been asked.
+// Clippy takes an outcome, which is made once for each call, for large.
+#[allow(clippy::large_enum_variant)]
+pub(super) enum Begun {
+    Answered(Outcome),
+    Asked(Leaving),
+}
+
 /// Whether a device is named by its path in QOM and not by its id.
 pub(super) fn is_path(name: &str) -> bool {
     name.starts_with(ROOT)
@@ -51,24 +60,36 @@ pub(super) fn is_path(name: &str) -> bool {
 
 impl GuestState {
     pub(super) async fn remove_by_path(&mut self, removal: &Removal, deadline: &Deadline) -> Result<Outcome> {
-        let Some(leaving) = self.find_by_path(removal, deadline).await? else { return Ok(Outcome::Absent) };
-        if !removal.wait {
-            return Ok(match self.ask_by_path(&leaving, deadline).await? {
-                Outcome::PendingByPath(PendingReason::Deadline) => {
-                    Outcome::PendingByPath(PendingReason::NotAwaited)
-                }
-                other => other,
-            });
+        match self.begin_by_path(removal, deadline).await? {
+            Begun::Answered(outcome) => Ok(outcome),
+            Begun::Asked(leaving) => self.end_by_path(&leaving, deadline).await,
         }
-        // From now on a refusal is noted.
-        self.awaited_paths.insert(leaving.path.clone(), false);
-        let asked = self.ask_by_path(&leaving, deadline).await;
-        let outcome = match asked {
-            Ok(Outcome::PendingByPath(PendingReason::Deadline)) => {
-                self.await_by_path(&leaving, deadline).await
-            }
-            other => other,
+    }
+
+    /// Asks the guest, and waits for nothing.
+    pub(super) async fn begin_by_path(&mut self, removal: &Removal, deadline: &Deadline) -> Result<Begun> {
+        let Some(leaving) = self.find_by_path(removal, deadline).await? else {
+            return Ok(Begun::Answered(Outcome::Absent));
         };
+        if removal.wait {
+            // From now on a refusal is noted.
+            self.awaited_paths.insert(leaving.path.clone(), false);
+        }
+        match self.ask_by_path(&leaving, deadline).await {
+            Ok(Outcome::PendingByPath(PendingReason::Deadline)) if removal.wait => Ok(Begun::Asked(leaving)),
+            Ok(Outcome::PendingByPath(PendingReason::Deadline)) => {
+                Ok(Begun::Answered(Outcome::PendingByPath(PendingReason::NotAwaited)))
+            }
+            other => {
+                self.awaited_paths.remove(&leaving.path);
+                other.map(Begun::Answered)
+            }
+        }
+    }
+
+    /// Waits for one that the guest has been asked for.
+    pub(super) async fn end_by_path(&mut self, leaving: &Leaving, deadline: &Deadline) -> Result<Outcome> {
+        let outcome = self.await_by_path(leaving, deadline).await;
         self.awaited_paths.remove(&leaving.path);
         outcome
     }
@@ -100,9 +121,10 @@ impl GuestState {
             let text = format!("{} is a {}, not a {}", readable(path), kind.title(), wanted.title());
             return Err(Error::invalid(text));
         }
-        let names = ["parent_bus", "addr", "hotpluggable"];
+        let names = ["parent_bus", "addr", "hotpluggable", "mac"];
         let answers = inventory::properties(self, &[(container, &child)], names, deadline).await?;
-        let [bus, addr, hotpluggable] = answers.into_iter().next().unwrap_or_default();
+        let [bus, addr, hotpluggable, mac] = answers.into_iter().next().unwrap_or_default();
+        self.refuse_recorded_nic(path, &mac)?;
         let address = QomAddress::from_qom(None, &child.driver, &bus, &addr);
         if let Some(why) = self.why_it_stays(address.as_ref(), &hotpluggable) {
             let text = format!("{} cannot be removed from the running guest: {why}", readable(path));
@@ -113,6 +135,24 @@ impl GuestState {
         }
         let by_consent = !scsi::qom::is_unit(&child.driver);
         Ok(Some(Leaving { path: path.to_owned(), by_consent }))
+    }
+
+    /// Ganeti's older lists have NICs whose place nobody knows, and which have no id in QEMU.
+    fn refuse_recorded_nic(&self, path: &str, mac: &Value) -> Result<()> {
+        let Some(mac) = mac.as_str().and_then(|text| MacAddr::parse(text).ok()) else { return Ok(()) };
+        let contents = self.contents();
+        let is_it = |device: &&Device| device.address.is_none() && device.mac() == Some(mac);
+        match contents.record().devices.iter().find(is_it) {
+            None => Ok(()),
+            Some(device) => {
+                let text = format!(
+                    "{} is {} of the record; remove it by that id, and it goes with the next boot",
+                    readable(path),
+                    device.id
+                );
+                Err(Error::new(ErrorKind::Conflict, text))
+            }
+        }
     }
 
     /// What this removal would do, if the guest lets go.

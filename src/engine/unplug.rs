@@ -3,12 +3,12 @@
 use super::guest_state::GuestState;
 use super::inventory::PeripheralIds;
 use super::limit::Deadline;
-use super::outcome::{DeferReason, Outcome};
+use super::outcome::{DeferReason, Outcome, PendingReason};
 use super::overlay::refuse_overlay;
 use super::phase::At;
 use super::phase_change::Cause;
 use super::removal::{Removal, RemovalOfMany};
-use super::removal_by_path::is_path;
+use super::removal_by_path::{Begun, is_path};
 use super::teardown::Ended;
 use crate::error::{Error, ErrorKind, Result, errno};
 use crate::model::{Device, DeviceKind, Presence};
@@ -60,6 +60,7 @@ impl GuestState {
         let mut has_looked = false;
         let mut answers = Vec::with_capacity(ids.len());
         let mut asked: Vec<Device> = Vec::new();
+        let mut asked_by_path = Vec::new();
         for (index, id) in ids.iter().enumerate() {
             let removal = Removal { id: id.clone(), kind: None, live_only, wait, leave_overlay };
             let is_repeated = ids.iter().take(index).any(|earlier| earlier == id);
@@ -68,7 +69,14 @@ impl GuestState {
                 continue;
             }
             if is_path(id) {
-                answers.push(Some(self.remove_by_path(&removal, deadline).await));
+                answers.push(Some(match self.begin_by_path(&removal, deadline).await {
+                    Ok(Begun::Answered(outcome)) => Ok(outcome),
+                    Ok(Begun::Asked(leaving)) => {
+                        asked_by_path.push((index, leaving));
+                        Ok(Outcome::PendingByPath(PendingReason::Deadline))
+                    }
+                    Err(error) => Err(error),
+                }));
                 continue;
             }
             let answer = match self.removal_action_of_many(&removal, &mut has_looked, deadline).await {
@@ -86,7 +94,14 @@ impl GuestState {
             };
             answers.push(Some(answer));
         }
+        // All have been asked, or are, before one is waited for.
         let mut outcomes = self.request_and_wait_for_all(&asked, wait, deadline).await.into_iter();
+        for (index, leaving) in asked_by_path {
+            let outcome = self.end_by_path(&leaving, deadline).await;
+            if let Some(answer) = answers.get_mut(index) {
+                *answer = Some(outcome);
+            }
+        }
         answers.into_iter().filter_map(|answer| answer.or_else(|| outcomes.next())).collect()
     }
 

@@ -7,8 +7,9 @@ use serde_json::{Map, Value};
 use crate::error::{Error, Result, errno};
 use crate::ids::{DeviceId, IfName};
 
-/// Longest text in bytes. Ganeti's own have some 500.
-const MOST_BYTES: usize = 64 << 10;
+/// Longest text in bytes. Ganeti's own have some 500, and a record with as many devices as it may have still
+/// has to fit into its file.
+const MOST_BYTES: usize = 8 << 10;
 
 /// The object that Ganeti has of a NIC or disk.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,13 +30,15 @@ pub enum Connection {
 impl GanetiEntry {
     /// Reads the JSON text of an object.
     pub fn parse(text: &str) -> Result<Self> {
-        if text.len() > MOST_BYTES {
-            let text = format!("ganeti_entry has {} bytes, at most {MOST_BYTES} are read", text.len());
-            return Err(Error::invalid(text).with_errno(errno::E2BIG));
-        }
+        check_size(text.len())?;
         serde_json::from_str(text)
             .map(Self)
             .map_err(|error| Error::invalid(format!("ganeti_entry is no JSON object: {error}")))
+    }
+
+    /// Refuses one that is too large, whichever way it came.
+    pub fn check(&self) -> Result<()> {
+        check_size(serde_json::to_string(self).map_or(0, |text| text.len()))
     }
 
     /// What stands in it.
@@ -72,6 +75,14 @@ impl GanetiEntry {
             None => Err(Error::invalid("ganeti_entry: nicparams has no mode")),
         }
     }
+}
+
+fn check_size(bytes: usize) -> Result<()> {
+    if bytes <= MOST_BYTES {
+        return Ok(());
+    }
+    let text = format!("ganeti_entry has {bytes} bytes, at most {MOST_BYTES} are allowed");
+    Err(Error::invalid(text).with_errno(errno::E2BIG))
 }
 
 fn text_in<'a>(members: &'a Map<String, Value>, key: &str) -> Result<Option<&'a str>> {
@@ -127,6 +138,6 @@ mod tests {
             assert!(read.unwrap_err().message().contains(says), "{text}");
         }
         let long = format!("{{\"a\":\"{}\"}}", "x".repeat(MOST_BYTES));
-        assert_eq!(GanetiEntry::parse(&long).unwrap_err().errno(), libc::E2BIG);
+        assert_eq!(GanetiEntry::parse(&long).unwrap_err().errno(), errno::E2BIG);
     }
 }

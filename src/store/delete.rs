@@ -5,8 +5,9 @@ use std::path::Path;
 use super::dir::RecordDir;
 use super::file_kind::FileKind;
 use super::peer;
-use super::record_file::read_journal;
+use super::record_file::{decode_sidecar, read_journal};
 use super::trust::Trust;
+use super::unfinished::process;
 use crate::error::{Error, ErrorKind, Result, errno};
 use crate::model::peer::PeerState;
 
@@ -21,12 +22,16 @@ pub fn delete(path: &Path, trust: Trust) -> Result<()> {
     let journal = read_journal(&record_dir)?;
     let peer = journal.peer.as_ref().map_or(PeerState::Unknown, |noted| peer::state(noted));
     if let (PeerState::Runs(pid), false) = (peer, journal.intents.is_empty()) {
-        let who = pid.map_or_else(|| "QEMU".to_owned(), |pid| format!("QEMU (process {pid})"));
         let text = format!(
-            "{who} runs, and the journal of {} has unfinished operations of its guest; open the guest, which settles them",
+            "{} runs, and the journal of {} has unfinished operations of its guest; open the guest, which settles them",
+            process(pid),
             path.display()
         );
         return Err(Error::new(ErrorKind::State, text).with_errno(errno::EBUSY));
+    }
+    // A file of another program may have its name.
+    if let Some(bytes) = record_dir.read(FileKind::Sidecar)? {
+        decode_sidecar(&record_dir, &bytes)?;
     }
     for file_kind in [FileKind::Record, FileKind::Sidecar, FileKind::Journal] {
         record_dir.remove(file_kind)?;
@@ -60,6 +65,11 @@ mod tests {
         let locked = RecordFile::load(&path).unwrap();
         assert_eq!(delete(&path, Trust::Checked).unwrap_err().kind(), ErrorKind::Locked);
         drop(locked);
+        let beside = dir.path().join("web1.runtime.kvm-hotplug");
+        let own = std::fs::read(&beside).unwrap();
+        std::fs::write(&beside, "another's").unwrap();
+        assert!(delete(&path, Trust::Checked).is_err() && path.exists());
+        std::fs::write(&beside, own).unwrap();
         for _ in 0..2 {
             delete(&path, Trust::Checked).unwrap();
             let left: Vec<_> =

@@ -192,8 +192,7 @@ impl RecordDir {
         let read = file.take(MAX_FILE + 1).read_to_end(&mut bytes);
         read.map_err(|error| Error::host(error, format!("read {}", path.display())))?;
         if bytes.len() as u64 > MAX_FILE {
-            let limit = format!("{} is larger than {MAX_FILE} bytes", path.display());
-            return Err(Error::new(ErrorKind::Limit, limit).with_errno(libc::EFBIG));
+            return Err(too_large(&path));
         }
         Ok(bytes)
     }
@@ -214,6 +213,10 @@ impl RecordDir {
     }
 
     pub(super) fn write_temporary(&self, file_kind: FileKind, bytes: &[u8]) -> Result<()> {
+        // What is larger could be written, and never read again.
+        if bytes.len() as u64 > MAX_FILE {
+            return Err(too_large(&self.part_path(file_kind)));
+        }
         let temporary = self.temporary(file_kind);
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
         let mode = Mode::from_bits_truncate(0o600);
@@ -334,6 +337,11 @@ pub(super) fn suffixed(name: &OsStr, suffix: &str) -> OsString {
     let mut name = name.to_owned();
     name.push(suffix);
     name
+}
+
+fn too_large(path: &Path) -> Error {
+    let limit = format!("{} is larger than {MAX_FILE} bytes", path.display());
+    Error::new(ErrorKind::Limit, limit).with_errno(libc::EFBIG)
 }
 
 #[cfg(test)]

@@ -334,7 +334,7 @@ fn beside(record_dir: &RecordDir) -> String {
     format!("{}, beside runtime file {}", path.display(), record_dir.path().display())
 }
 
-fn decode_sidecar(record_dir: &RecordDir, bytes: &[u8]) -> Result<ganeti::Sidecar> {
+pub(super) fn decode_sidecar(record_dir: &RecordDir, bytes: &[u8]) -> Result<ganeti::Sidecar> {
     ganeti::Sidecar::decode(bytes).map_err(|error| error.context(beside(record_dir)))
 }
 

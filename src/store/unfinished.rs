@@ -67,7 +67,7 @@ impl RecordFile {
     }
 }
 
-fn process(pid: Option<i32>) -> String {
+pub(super) fn process(pid: Option<i32>) -> String {
     pid.map_or_else(|| "QEMU".to_owned(), |pid| format!("QEMU (process {pid})"))
 }
 

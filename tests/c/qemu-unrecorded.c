@@ -133,12 +133,14 @@ static void scsi_by_path(void)
     if (!vm.qemu->q35)
         fails(del(controller, 0, 0, &device), -EBUSY, KVM_HOTPLUG_ERROR_CONFLICT, controller, disk);
     answers(del(disk, 0, 0, &device), KVM_HOTPLUG_ANSWER_DONE);
+    CHECK_TEXT(device.id, "");
+    CHECK_NUMBER(device.reason, KVM_HOTPLUG_REASON_NONE);
     is_shown(disk, 0);
     answers(del(disk, 0, 0, &device), KVM_HOTPLUG_ANSWER_ABSENT);
-    if (vm.qemu->q35)
+    if (vm.qemu->q35) {
         stays(controller);
-    if (vm.qemu->q35)
         return;
+    }
     answers(del(controller, KVM_HOTPLUG_NO_WAIT, 0, &device), KVM_HOTPLUG_ANSWER_PENDING);
     gone_after_reset(controller);
 }

@@ -12,7 +12,7 @@ use crate::support::fake::{Act, UnplugBehaviour, model::Dev};
 use crate::support::fixture::Fixture;
 
 const DISK: &str = "/machine/peripheral-anon/device[0]";
-const QUESTIONS: [&str; 4] = ["qom-list", "qom-get", "qom-get", "qom-get"];
+const QUESTIONS: [&str; 5] = ["qom-list", "qom-get", "qom-get", "qom-get", "qom-get"];
 
 /// A guest that was started with a disk that has no id.
 fn with_anonymous(agent: &dyn Agent, behaviour: UnplugBehaviour) -> (Fixture, Box<dyn Api>) {
@@ -43,8 +43,8 @@ pub fn a_device_without_an_id_leaves_by_its_path(agent: &dyn Agent) {
         let answer = api.unplug(&UnplugArgs::of(DISK)).unwrap();
         assert_eq!(answer, Answer { state: State::Done, device: None });
         let sent = fixture.qemu.take_names();
-        assert_eq!(sent[..4], QUESTIONS);
-        assert_eq!(sent[4..6], ["device_del", "qom-get"]);
+        assert_eq!(sent[..5], QUESTIONS);
+        assert_eq!(sent[5..7], ["device_del", "qom-get"]);
         assert!(!is_there(&fixture) && fixture.recorded().is_empty());
         assert_eq!(api.next_event(), None);
         let answer = api.unplug(&UnplugArgs::of(DISK)).unwrap();
@@ -53,6 +53,18 @@ pub fn a_device_without_an_id_leaves_by_its_path(agent: &dyn Agent) {
         let place = Place { address: Some(("pci.0".into(), 9)), ..Place::default() };
         done(api.add_disk(&DiskArgs { place, ..fixture.disk("a.img") }));
     }
+}
+
+/// The guest is asked for all before one is waited for.
+pub fn a_path_holds_up_no_other_removal(agent: &dyn Agent) {
+    let (fixture, api) = with_anonymous(agent, UnplugBehaviour::Never);
+    done(api.add_disk(&fixture.disk_as("data", "a.img")));
+    fixture.qemu.model(|model| {
+        model.unplug_behaviours.insert("data".into(), UnplugBehaviour::AtOnce);
+    });
+    let answers = api.unplug_all(&[DISK.into(), "data".into()], SHORT);
+    let states: Vec<State> = answers.into_iter().map(|answer| answer.unwrap().state).collect();
+    assert_eq!(states, [State::Pending(Why::Deadline), State::Done]);
 }
 
 pub fn a_guest_may_refuse_or_keep_a_device_without_an_id(agent: &dyn Agent) {
