@@ -16,8 +16,8 @@ qemu_command() {
             printf '%s\n' -device "pcie-root-port,id=rp$port,bus=pcie.0,chassis=$((port + 1)),slot=$((port + 1))"
         done
     fi
-    printf '%s\n' -kernel "$BUILD_DIR/guest/vmlinuz" -initrd "$BUILD_DIR/guest/initramfs" \
-        -append "console=ttyS0 quiet panic=-1 no_timer_check" -serial "file:$SCRATCH/console.log" \
+    printf '%s\n' -kernel "$BUILD_DIR/guest/kernel" -initrd "$BUILD_DIR/guest/initramfs" \
+        -append "console=ttyS0 quiet panic=-1 no_timer_check cryptomgr.notests" -serial "file:$SCRATCH/console.log" \
         -chardev "pipe,id=shell,path=$SCRATCH/shell" -serial chardev:shell \
         -qmp "unix:$SCRATCH/qmp,server=on,wait=off"
 }

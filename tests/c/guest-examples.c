@@ -36,8 +36,8 @@ static void several(void)
 {
     run_example(0, "kvmctl add-disk --path $1 --id data", VALUES(image));
     run_example(0, "kvmctl add-nic --id lan --vhost off", NULL);
-    CHECK(guest_wait(qemu, "ls /sys/block | grep vd", test_patience(10000)));
-    CHECK(guest_wait(qemu, "ls /sys/class/net | grep -v lo", test_patience(10000)));
+    CHECK(guest_wait(qemu, "ls /sys/block | grep vd", 10000));
+    CHECK(guest_wait(qemu, "ls /sys/class/net | grep -v lo", 10000));
     run_example(0, "kvmctl del lan nobody data", NULL);
     CHECK_TEXT(said.out, "lan is gone\nnobody is not there\ndata is gone\n");
 }
@@ -46,19 +46,19 @@ static void kvmctl(void)
 {
     run_example(0, "kvmctl init", NULL);
     run_example(0, "kvmctl add-disk --path $1 --id data", VALUES(image));
-    CHECK(guest_wait(qemu, "ls /sys/block | grep vd", test_patience(10000)));
+    CHECK(guest_wait(qemu, "ls /sys/block | grep vd", 10000));
     run_example(0, "kvmctl del data", NULL);
     CHECK_TEXT(said.out, "data is gone\n");
     /* Only a terminal shows that it is waited for. */
     CHECK(strstr(said.err, "waiting") == NULL);
     run_example(0, "kvmctl add-disk --path $1 --id data", VALUES(image));
-    CHECK(guest_wait(qemu, "ls /sys/block | grep vd", test_patience(10000)));
+    CHECK(guest_wait(qemu, "ls /sys/block | grep vd", 10000));
     /* A wheel on a terminal, wiped when it is over. */
     run_example(0, "TERM=xterm script -qec 'kvmctl del data' /dev/null", NULL);
     CHECK(strstr(said.out, "| waiting for the guest to let go") != NULL);
     CHECK(strstr(said.out, "\r\033[2Kdata is gone") != NULL);
     run_example(0, "kvmctl add-disk --path $1 --id data", VALUES(image));
-    CHECK(guest_wait(qemu, "ls /sys/block | grep vd", test_patience(10000)));
+    CHECK(guest_wait(qemu, "ls /sys/block | grep vd", 10000));
     run_example(0, "kvmctl --json del data", NULL);
     CHECK_TEXT(said.out, "{\"answer\":\"done\",\"id\":\"data\"}\n");
     several();
@@ -75,7 +75,7 @@ static void loop(void)
     say(&talk, line);
     example_says(&talk, "is on its way\n", test_patience(10000));
     example_says(&talk, "is in the guest\n", test_patience(10000));
-    CHECK(guest_wait(qemu, "ls /sys/block | grep vd", test_patience(10000)));
+    CHECK(guest_wait(qemu, "ls /sys/block | grep vd", 10000));
     /* The answer comes at once, the news when the guest is done. */
     say(&talk, qemu->q35 ? "del disk-pci-rp0\nlist\n" : "del disk-pci-4\nlist\n");
     example_says(&talk, "is asked to leave\n", test_patience(10000));

@@ -61,7 +61,7 @@ int main(void)
 
     ok(mount("small", store, "tmpfs", MS_REMOUNT, "size=32M"));
     works(kvmh_qmp(vm.guest, &go_on, NULL, &failure));
-    CHECK(guest_wait(vm.qemu, "grep written /tmp/done", test_patience(30000)));
+    CHECK(guest_wait(vm.qemu, "grep written /tmp/done", 30000));
     CHECK(status_has("\"running\":true"));
     CHECK(image_allocated(path) >= 8 * MEBIBYTE);
     works(unplug(&vm, "thin", 0));

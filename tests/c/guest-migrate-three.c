@@ -19,8 +19,6 @@
 #define SECOND_MAC "aa:00:00:35:ac:a5"
 #define FIRST_ID "nic-003fc157-66a8-4e6d"
 
-enum { BOOT_MS = 60000 };
-
 static char directory[TEST_PATH], cold_image[TEST_PATH], hot_image[TEST_PATH];
 static struct kvm_hotplug_device nic, disk;
 
@@ -69,7 +67,7 @@ static void start_as_ganeti_did(struct vm *vm)
     arguments_free(&command);
     CHECK_NUMBER(run((const char *[]){"ip", "link", "set", "ganeti0", "master", HOSTS_BRIDGE, "up", NULL}), 0);
     CHECK_NUMBER(run((const char *[]){"ip", "link", "set", "ganeti1", "master", HOSTS_BRIDGE, "up", NULL}), 0);
-    guest_wait_boot(vm->qemu, test_patience(BOOT_MS));
+    guest_wait_boot(vm->qemu);
     works(kvm_runtime_load(vm->path, &vm->runtime, &failure));
     vm_attach(vm);
 }

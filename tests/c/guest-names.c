@@ -127,7 +127,7 @@ static void before_the_firmware(struct vm *vm)
     } else
         CHECK_TEXT(device.guest_address + 8, device.pci_path);
     vm_observe(vm, "{\"execute\":\"cont\"}");
-    guest_wait_boot(vm->qemu, VIEW_MS);
+    guest_wait_boot(vm->qemu);
     works(kvm_hotplug_describe(vm->guest, "first", 0, &json, &failure));
     device = vm_device(vm, "first");
     CHECK(device.guest_address[0] != '\0');

@@ -139,7 +139,7 @@ int main(void)
     struct vm vm;
 
     test_begin("guest-pending", 600);
-    vm_start(&vm, &(struct qemu_options){.guest = true});
+    vm_start(&vm, &(struct qemu_options){.guest = true, .sleeps = true});
     path_in(image, vm.qemu->dir, "disk.img");
     image_raw(image, MEBIBYTE);
     paused(&vm);

@@ -80,7 +80,7 @@ static void reset(struct qemu *qemu)
         return;
     }
     qmp(qemu, "{\"execute\":\"system_reset\"}");
-    guest_wait_boot(qemu, 30000);
+    guest_wait_boot(qemu);
     CHECK_NUMBER(guest_run(qemu, "true", NULL, 0), 0);
 }
 

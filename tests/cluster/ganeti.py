@@ -34,7 +34,7 @@ class Cluster(Nodes):
 
     def initialize(self):
         hypervisor = (
-            "kvm:kvm_path=/usr/bin/qemu-system-x86_64,kvm_flag=disabled,kernel_path=/srv/guest/vmlinuz,"
+            "kvm:kvm_path=/usr/bin/qemu-system-x86_64,kvm_flag=disabled,kernel_path=/srv/guest/kernel,"
             "initrd_path=/srv/guest/initramfs,root_path=/dev/ram0,kernel_args=quiet,serial_console=true,"
             "vnc_bind_address=,vhost_net=false,migration_downtime=300,migration_mode=live,security_model=none"
         )

@@ -109,7 +109,7 @@ class Nodes:
         (upper / "etc/hostname").write_text(f"n{number}.lab\n")
         storage = "/srv/ganeti/file-storage\n/srv/ganeti/shared-file-storage\n"
         (upper / "etc/ganeti/file-storage-paths").write_text(storage)
-        for name in ("vmlinuz", "initramfs"):
+        for name in ("kernel", "initramfs"):
             shutil.copy(guest / name, upper / "srv/guest" / name)
         shutil.copy(library, upper / "usr/local/lib/libkvm_hotplug.so.0")
         layers = f"lowerdir={self.base},upperdir={upper},workdir={folder / 'work'}"

@@ -12,7 +12,7 @@ usable_accel() {
     local qemu="${1:-${KVM_HOTPLUG_TEST_QEMU:-qemu-system-x86_64}}"
     if [ ! -w /dev/kvm ]; then
         echo tcg
-    elif [ ! -e "$BUILD_DIR/guest/vmlinuz" ]; then
+    elif [ ! -e "$BUILD_DIR/guest/kernel" ]; then
         say "no build/guest to try KVM with (make it with tests/guest/build), so emulation it is"
         echo tcg
     else
@@ -37,7 +37,7 @@ boots_with_kvm() {
     ulimit -c 0
     log="$(mktemp)"
     timeout "$ACCEL_PROBE_SECONDS" "$1" -accel kvm -cpu host -machine pc -m 256 -nodefaults -display none \
-        -kernel "$BUILD_DIR/guest/vmlinuz" -initrd "$BUILD_DIR/guest/initramfs" -append "quiet panic=-1 no_timer_check" \
+        -kernel "$BUILD_DIR/guest/kernel" -initrd "$BUILD_DIR/guest/initramfs" -append "quiet panic=-1 no_timer_check cryptomgr.notests" \
         -serial null -serial "file:$log" >/dev/null 2>&1 &
     pid=$!
     while kill -0 "$pid" 2>/dev/null; do

@@ -8,7 +8,7 @@
 #include "files.h"
 #include "guest.h"
 
-enum { WAIT_MS = 10000, BOOT_MS = 60000, MAX_DIFFERENCES = 16 };
+enum { WAIT_MS = 10000, MAX_DIFFERENCES = 16 };
 
 void vm_prepare(struct vm *vm, const struct qemu_options *options)
 {
@@ -54,7 +54,7 @@ void vm_boot(struct vm *vm, const struct kvm_boot_options *options)
 
     vm_launch(vm, options);
     if (boots && vm->qemu->guest)
-        guest_wait_boot(vm->qemu, test_patience(BOOT_MS));
+        guest_wait_boot(vm->qemu);
     else if (boots)
         qemu_wait_firmware(vm->qemu, 0);
     vm_attach(vm);

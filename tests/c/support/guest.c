@@ -8,7 +8,7 @@
 #include "check.h"
 #include "clock.h"
 
-enum { COMMAND_MS = 60000, ASK_AGAIN_MS = 10 };
+enum { BOOT_MS = 60000, COMMAND_MS = 60000, ASK_AGAIN_MS = 10 };
 
 static const char ready[] = "=== ready ===\n";
 
@@ -36,9 +36,9 @@ static bool ends_with_status(struct stream *shell, size_t *output_length, int *s
     return used > 0 && start + (size_t)used + 1 == shell->length;
 }
 
-void guest_wait_boot(struct qemu *qemu, int timeout_ms)
+void guest_wait_boot(struct qemu *qemu)
 {
-    long long end = now_ms() + timeout_ms;
+    long long end = now_ms() + test_patience(BOOT_MS);
 
     while (!ends_with_ready(&qemu->shell))
         if (!stream_read(&qemu->shell, end))
@@ -59,7 +59,7 @@ static void copy_output(const struct stream *shell, size_t length, char *output,
 int guest_run(struct qemu *qemu, const char *command, char *output, size_t size)
 {
     struct stream *shell = &qemu->shell;
-    long long end = now_ms() + COMMAND_MS;
+    long long end = now_ms() + test_patience(COMMAND_MS);
     size_t length = 0;
     int status = 0;
 
@@ -82,7 +82,7 @@ int guest_run(struct qemu *qemu, const char *command, char *output, size_t size)
 
 bool guest_wait(struct qemu *qemu, const char *condition, int timeout_ms)
 {
-    long long end = now_ms() + timeout_ms;
+    long long end = now_ms() + test_patience(timeout_ms);
 
     while (guest_run(qemu, condition, NULL, 0) != 0) {
         if (now_ms() >= end)

@@ -6,7 +6,7 @@
  *     KVM_HOTPLUG_TEST_TARGET    another program, for the hosts that guests are migrated to (the same)
  *     KVM_HOTPLUG_TEST_MACHINE   pc, q35 or virt (Arm's), where the test does not choose (pc)
  *     KVM_HOTPLUG_TEST_ACCEL     tcg or kvm (tcg; tests/lib/accel.sh finds out)
- *     KVM_HOTPLUG_TEST_GUEST     the folder with vmlinuz and initramfs (build/guest, by tests/guest/build)
+ *     KVM_HOTPLUG_TEST_GUEST     the folder with the guest (build/guest, by tests/guest/build)
  *
  * Every QEMU has a directory of its own, removed when the test ends; qemu.log in it has what QEMU said,
  * console.log what the guest's kernel said, and both are printed when the test fails.
@@ -27,6 +27,7 @@ struct qemu_options {
     bool halts;               /* instead of its firmware, a program that halts: resets cost no processor time */
     bool stopped;             /* started, and stopped before the firmware has done anything worth mentioning */
     bool guest;               /* boot the Linux guest of tests/guest; guest.h talks to it */
+    bool sleeps;              /* the guest is put to sleep: not on virt */
     int root_ports;           /* q35: how many, rp0 and on; 0: QEMU_ROOT_PORTS, negative: none */
     int processors;           /* 0: one */
     int memory_mb;            /* 0: 256 with a guest, 32 without */
