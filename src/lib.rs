@@ -30,6 +30,7 @@ pub mod planted;
 pub mod qmp;
 pub mod sanitize;
 pub mod slots;
+pub mod sorted;
 pub mod store;
 pub mod sys;
 

@@ -18,7 +18,7 @@ use source::Source;
 /// know each other.
 const LINES: &[&[&str]] = &[
     &["error"],
-    &["c_enum", "json", "log", "mutex", "planted", "sanitize"],
+    &["c_enum", "json", "log", "mutex", "planted", "sanitize", "sorted"],
     &["ids", "sys", "deadline", "clock"],
     &["qmp", "net", "disk", "slots"],
     &["model"],
@@ -35,8 +35,9 @@ const PURE: &[&str] = &["engine", "model", "slots"];
 
 /// All that those may use. `sys`, `clock` and `deadline` are clocks, randomness and waiting; `store` and
 /// `boot` are files.
-const USED_BY_PURE: &[&str] =
-    &["error", "log", "mutex", "planted", "sanitize", "ids", "qmp", "net", "disk", "slots", "model"];
+const USED_BY_PURE: &[&str] = &[
+    "error", "log", "mutex", "planted", "sanitize", "sorted", "ids", "qmp", "net", "disk", "slots", "model",
+];
 
 /// What those may not name: files, descriptors, sockets, clocks, threads and the process itself.
 const OUTSIDE: &[&[&str]] = &[

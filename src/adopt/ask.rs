@@ -10,9 +10,10 @@ use super::{controller, disk, nic};
 use crate::deadline::Deadline;
 use crate::engine::graph;
 use crate::error::Result;
-use crate::qmp::{Client, Command, object};
+use crate::qmp::{Client, Command};
 use crate::slots::pci::QomChild;
 use crate::slots::scsi;
+use crate::sorted::object;
 
 /// Questions that are asked in one go.
 const QUESTIONS: usize = 1024;

@@ -9,6 +9,7 @@ use super::argument::Argument;
 use super::report::{Dropped, Pinned};
 use super::shown::ShownDevice;
 use crate::slots::scsi;
+use crate::sorted;
 
 /// The command, and what was done to it.
 #[derive(Debug, Default)]
@@ -147,11 +148,10 @@ pub(super) fn match_anonymous<'a>(
         let is_it =
             |argument: &&Argument| is_driver(argument.member("driver").unwrap_or_default(), &device.driver);
         // QEMU makes those of JSON last.
-        let mut options: Vec<&Argument> = arguments.iter().filter(nameless).filter(is_it).collect();
-        options.sort_by_key(|argument| argument.json.is_some());
-        let mut made: Vec<&ShownDevice> =
-            devices.iter().filter(|other| other.id.is_none() && other.driver == device.driver).collect();
-        made.sort_by_key(|device| number(&device.path));
+        let options = arguments.iter().filter(nameless).filter(is_it);
+        let options = sorted::by_key(options, |argument| argument.json.is_some());
+        let made = devices.iter().filter(|other| other.id.is_none() && other.driver == device.driver);
+        let made = sorted::by_key(made, |device| number(&device.path));
         if options.len() == made.len() {
             found.extend(options.iter().map(|argument| argument.at).zip(made));
         }
@@ -191,7 +191,7 @@ mod tests {
     fn device(path: &str, driver: &str, addr: u64) -> ShownDevice {
         let id = path.strip_prefix("/machine/peripheral/").map(str::to_owned);
         let places = [("parent_bus", json!("/machine/i440fx/pci.0")), ("addr", json!(addr))];
-        let properties = Map::from_iter(places.map(|(name, value)| (name.to_owned(), value)));
+        let properties = sorted::object(places);
         ShownDevice { path: path.to_owned(), id, driver: driver.to_owned(), properties }
     }
 

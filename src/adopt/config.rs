@@ -5,11 +5,12 @@
 //!   driver = "virtio-scsi-pci"
 //! ```
 
+use crate::sorted;
 use std::collections::BTreeMap;
 
 /// The ids in it, each with the kind of its section.
 pub(super) fn ids(text: &str) -> BTreeMap<String, String> {
-    text.lines().filter_map(section).collect()
+    sorted::map(text.lines().filter_map(section))
 }
 
 fn section(line: &str) -> Option<(String, String)> {

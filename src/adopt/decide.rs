@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::ids::{Address, DeviceId};
 use crate::model::{DEFAULT_RESERVED, Device, Presence, Record, Spec};
 use crate::slots::pci::BusKind;
+use crate::sorted;
 
 /// Options that make NICs and disks which the record has no place for, with what is said of them.
 const MAKE_DEVICES: &[(&str, &str)] = &[
@@ -42,7 +43,7 @@ pub(super) fn decide(
     let mut report = Report::default();
     let mut taken = take_all(sight, elsewhere, &mut report);
     leave_busy_controllers(sight, &mut taken, &mut report);
-    let recorded = BTreeSet::from_iter(taken.iter().flat_map(|(_, taken)| taken.goes.iter().copied()));
+    let recorded = sorted::set(taken.iter().flat_map(|(_, taken)| taken.goes.iter().copied()));
     let mut rest = command::rest(words, sight.arguments, &recorded, &sight.shown.devices);
     report.left.extend(defaults::keep(sight.arguments, &recorded, sight.shown, &mut rest));
     report.pinned = rest.pinned;
@@ -92,16 +93,10 @@ fn take_all(
         }
     }
     // A controller comes before its disks, the rest in the order of their places.
-    all.sort_by(|(one, a), (other, b)| {
-        let rank = |taken: &Taken| !matches!(taken.spec, Spec::Controller(_));
-        (rank(a), a.address.bus(), place(&a.address), one).cmp(&(
-            rank(b),
-            b.address.bus(),
-            place(&b.address),
-            other,
-        ))
-    });
-    all
+    sorted::by_key(all, |(id, taken)| {
+        let after_controllers = !matches!(taken.spec, Spec::Controller(_));
+        (after_controllers, taken.address.bus().clone(), place(&taken.address), id.clone())
+    })
 }
 
 fn place(address: &Address) -> (u16, u16) {

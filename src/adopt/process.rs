@@ -17,6 +17,7 @@ use crate::net::given;
 use crate::net::link::{self, Interfaces};
 use crate::net::share::{MOST_DESCRIPTORS, Taps};
 use crate::qmp::Client;
+use crate::sorted;
 
 /// The longest command or file of `-readconfig` that is read, in bytes.
 const LONGEST: u64 = 4 << 20;
@@ -67,7 +68,7 @@ impl Process {
             fs::metadata(&path).ok().filter(|file| file.is_file() && file.len() <= LONGEST)?;
             fs::read_to_string(path).ok()
         });
-        texts.flat_map(|text| config::ids(&text)).collect()
+        sorted::map(texts.flat_map(|text| config::ids(&text)))
     }
 
     /// Whether QEMU has this very file open, as far as that can be seen.
@@ -103,7 +104,7 @@ fn files_of(pid: i32) -> Option<BTreeMap<i32, PathBuf>> {
         let number: i32 = entry.file_name().to_str()?.parse().ok()?;
         Some((number, fs::read_link(entry.path()).ok()?))
     };
-    Some(entries.flatten().take(MOST_DESCRIPTORS).filter_map(file).collect())
+    Some(sorted::map(entries.flatten().take(MOST_DESCRIPTORS).filter_map(file)))
 }
 
 impl HostView for Process {

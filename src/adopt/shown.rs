@@ -232,7 +232,7 @@ mod tests {
             path: format!("/machine/peripheral/{id}"),
             id: Some(id.into()),
             driver: "e1000".into(),
-            properties: Map::from_iter([
+            properties: crate::sorted::object([
                 ("parent_bus".to_owned(), json!("/machine/i440fx/pci.0")),
                 ("addr".to_owned(), json!(addr)),
             ]),

@@ -10,6 +10,7 @@ use crate::disk::DiskSpec;
 use crate::ids::{Address, BackendName, IfName};
 use crate::model::{BackendNames, Spec};
 use crate::net::identity::{GivenTap, TapIdentity};
+use crate::sorted;
 
 /// A device that is recorded.
 #[derive(Clone, Debug)]
@@ -97,7 +98,7 @@ pub(super) fn further(
         }
     };
     let names = argument.names().filter(|name| !known.contains(name) && !PLACES.contains(name));
-    names.map(|name| (name.to_owned(), value(name))).collect()
+    sorted::object(names.map(|name| (name, value(name))))
 }
 
 /// A backend's name, as far as the record can have it.

@@ -1,7 +1,6 @@
 //! Puts the command together: the agent's own, what the devices are made of, and the descriptors that it
 //! inherits.
 
-use std::collections::BTreeSet;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -20,6 +19,7 @@ use crate::model::{CommandLine, Device, DeviceKind, Presence, Record, Spec};
 use crate::net;
 use crate::net::spec::NicSpec;
 use crate::qmp::Version;
+use crate::sorted;
 use crate::store::Dialect;
 use crate::sys::inherit;
 
@@ -87,13 +87,13 @@ impl<'a> Builder<'a> {
         let there = |presence: Presence| !migrates || presence != Presence::AddAfterReboot;
         self.add_ports(record, there)?;
         let unplaced = record.devices.iter().filter(|device| is_unplaced_nic(self.dialect, record, device));
-        let unplaced = BTreeSet::from_iter(unplaced.map(|device| device.id.clone()));
-        let mut devices: Vec<&mut Device> =
-            record.devices.iter_mut().filter(|device| there(device.presence)).collect();
+        let unplaced = sorted::set(unplaced.map(|device| device.id.clone()));
+        let devices = record.devices.iter_mut().filter(|device| there(device.presence));
         // First those that QEMU finds a place for, before others have one; then controllers, before their
         // disks.
-        devices
-            .sort_by_key(|device| (!unplaced.contains(&device.id), device.kind() != DeviceKind::Controller));
+        let devices = sorted::by_key(devices, |device| {
+            (!unplaced.contains(&device.id), device.kind() != DeviceKind::Controller)
+        });
         for device in devices {
             let place = match &device.address {
                 None if unplaced.contains(&device.id) => BootAddress::Found,
@@ -107,9 +107,9 @@ impl<'a> Builder<'a> {
     }
 
     fn add_ports(&mut self, record: &Record, there: impl Fn(Presence) -> bool) -> Result<()> {
-        let mut ports: Vec<_> = record.ports.iter().filter(|port| there(port.presence)).collect();
+        let ports = record.ports.iter().filter(|port| there(port.presence));
         // Function 0 of a slot comes before the others.
-        ports.sort_by_key(|port| (port.slot, port.function));
+        let ports = sorted::by_key(ports, |port| (port.slot, port.function));
         for port in &ports {
             let shared = ports.iter().filter(|other| other.slot == port.slot).count() > 1;
             self.add_object(Object::Device, &port.device_args(shared))?;

@@ -8,6 +8,7 @@ use super::issue::{IssueKind, PreflightIssue};
 use crate::disk::{DiskSpec, Identity};
 use crate::model::option::read;
 use crate::model::{Device, Spec};
+use crate::sorted;
 
 /// A file that the command names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,12 +73,12 @@ fn needs_kvm(command: &[String]) -> bool {
             "enable-kvm" => named.push("kvm".to_owned()),
             "accel" => {
                 let members =
-                    BTreeMap::from_iter(arguments.next().map(|text| read(text, "accel")).unwrap_or_default());
+                    sorted::map(arguments.next().map(|text| read(text, "accel")).unwrap_or_default());
                 named.extend(members.get("accel").cloned());
             }
             "machine" | "M" => {
                 let members =
-                    BTreeMap::from_iter(arguments.next().map(|text| read(text, "type")).unwrap_or_default());
+                    sorted::map(arguments.next().map(|text| read(text, "type")).unwrap_or_default());
                 let list = members.get("accel").map_or("", String::as_str);
                 named.extend(list.split(':').filter(|name| !name.is_empty()).map(str::to_owned));
             }
@@ -135,7 +136,7 @@ fn named(command: &[String]) -> Vec<Named> {
             _ => continue,
         };
         let Some(text) = arguments.next() else { break };
-        let members = BTreeMap::from_iter(read(text, implied));
+        let members = sorted::map(read(text, implied));
         let file = match option {
             "kernel" | "initrd" | "dtb" => Some((text.clone(), Use::Load)),
             "hda" | "hdb" | "hdc" | "hdd" => Some((text.clone(), Use::Write)),
@@ -166,7 +167,7 @@ fn drive_use(members: &Members) -> Use {
 /// The file of a block node, or of the one below it that is written into it.
 fn node_file(members: &Members) -> Option<String> {
     let below = members.get("file").filter(|text| text.starts_with('{'));
-    let below = below.and_then(|text| BTreeMap::from_iter(read(text, "driver")).get("filename").cloned());
+    let below = below.and_then(|text| sorted::map(read(text, "driver")).get("filename").cloned());
     let own = members.get("filename").or_else(|| members.get("file.filename")).cloned();
     own.or(below)
 }

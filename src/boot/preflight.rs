@@ -31,6 +31,7 @@ use crate::net::tap::TunDevice;
 use crate::net::vhost;
 use crate::qmp::properties;
 use crate::qmp::{Client, Command, OLDEST_QEMU, Version};
+use crate::sorted;
 use crate::store::RecordFile;
 use crate::store::images;
 
@@ -96,7 +97,7 @@ impl RecordFile {
             issues.push(PreflightIssue::of_guest(IssueKind::MachineNotPinned, text));
         }
         if let Some(path) = monitor {
-            let mut wanted = BTreeSet::from_iter(devices.iter().map(|device| device.model()));
+            let mut wanted = sorted::set(devices.iter().map(|device| device.model()));
             if !record.ports.is_empty() {
                 wanted.insert(PORT_MODEL);
             }
@@ -201,7 +202,7 @@ impl Known {
         let machines = replies.next().transpose()?.unwrap_or_default();
         // Whatever else is wrong with a model, QEMU knows it.
         let known = replies.map(|reply| properties::read(reply).unwrap_or_else(|_| Some(BTreeSet::new())));
-        let models = BTreeMap::from_iter(wanted.iter().map(|name| (*name).to_owned()).zip(known));
+        let models = sorted::map(wanted.iter().map(|name| (*name).to_owned()).zip(known));
         Ok(Self { version, machines: machine_names(&machines)?, models })
     }
 
@@ -251,5 +252,5 @@ fn machine_names(reply: &Value) -> Result<BTreeSet<String>> {
         let text = |key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
         ["name", "alias"].into_iter().filter_map(text).collect::<Vec<_>>()
     };
-    Ok(BTreeSet::from_iter(list.iter().flat_map(texts)))
+    Ok(sorted::set(list.iter().flat_map(texts)))
 }

@@ -2,7 +2,6 @@
 //! its command, or its pid file is locked. A second QEMU would take such a socket away from the first one,
 //! which nobody could reach then.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -15,6 +14,7 @@ use nix::sys::socket::{
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::option::read;
+use crate::sorted;
 use crate::sys;
 
 /// What a running QEMU keeps hold of on its host.
@@ -106,14 +106,14 @@ fn holds(command: &[String]) -> Vec<Hold> {
             "qmp" | "qmp-pretty" | "monitor" | "serial" | "parallel" | "gdb" | "vnc" => {
                 let text = arguments.next().map_or("", String::as_str);
                 if let Some(rest) = text.strip_prefix("unix:") {
-                    let members = BTreeMap::from_iter(read(rest, "path"));
+                    let members = sorted::map(read(rest, "path"));
                     let always = option == "vnc";
                     holds.extend(socket_of(&members, always));
                 }
             }
             "chardev" => {
                 let text = arguments.next().map_or("", String::as_str);
-                let members = BTreeMap::from_iter(read(text, "backend"));
+                let members = sorted::map(read(text, "backend"));
                 if members.get("backend").is_some_and(|backend| backend == "socket") {
                     holds.extend(socket_of(&members, false));
                 }

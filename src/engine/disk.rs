@@ -12,6 +12,7 @@ use crate::disk::spec::MAX_SERIAL;
 use crate::disk::{self, DiskSpec, FormatRequest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Device, DeviceKind, GanetiEntry, Spec};
+use crate::sorted;
 use crate::store::{Contents, Dialect};
 use crate::sys::descriptor::Descriptor;
 
@@ -161,9 +162,7 @@ pub(crate) fn files_to_compare<'a, Fd>(
             paths.extend(below(other).map(Path::to_owned));
         }
     }
-    paths.sort_unstable();
-    paths.dedup();
-    paths
+    sorted::set(paths).into_iter().collect()
 }
 
 /// The same image, serial or world wide name twice among the devices of a guest is a mistake, unless, for an

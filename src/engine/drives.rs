@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::qmp::Command;
+use crate::sorted;
 
 /// The question for them.
 pub(super) fn question() -> Command {
@@ -16,7 +17,7 @@ pub(super) fn by_name(reply: &Value) -> BTreeMap<&str, &Value> {
     fn named(drive: &Value) -> Option<(&str, &Value)> {
         Some((name(drive)?, drive.get("inserted")?))
     }
-    BTreeMap::from_iter(reply.as_array().into_iter().flatten().filter_map(named))
+    sorted::map(reply.as_array().into_iter().flatten().filter_map(named))
 }
 
 /// Whether there is a drive of this name that no device has. One that a device has is a new one: the device

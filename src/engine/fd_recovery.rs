@@ -22,7 +22,7 @@ use crate::log::Level;
 use crate::model::{Device, Intent, Operation, Spec};
 use crate::net::spec::NicSpec;
 use crate::qmp::Command;
-use crate::qmp::object;
+use crate::sorted::object;
 
 impl GuestState {
     /// A new connection: what was begun on another one may have been cut off.

@@ -22,6 +22,7 @@ use crate::net::spec::NicSpec;
 use crate::net::tap::TapRequest;
 use crate::net::vhost::VhostMode;
 use crate::qmp::Reached;
+use crate::sorted;
 use crate::sys::descriptor::Descriptor;
 
 /// What a step comes to, if it is what belongs to it.
@@ -209,7 +210,7 @@ impl GuestState {
         }
         let step = HostStep::IdentifyFiles(paths.clone());
         let files = result_of!(self, step, HostResult::Files(files) => files)?;
-        Ok(paths.into_iter().zip(files).filter_map(|(path, file)| Some((path, file?))).collect())
+        Ok(sorted::map(paths.into_iter().zip(files).filter_map(|(path, file)| Some((path, file?)))))
     }
 
     /// The images behind these descriptors of a process, where that can be seen.
@@ -220,7 +221,7 @@ impl GuestState {
     ) -> Result<BTreeMap<i32, Identity>> {
         let step = HostStep::IdentifyDescriptors(pid, numbers.clone());
         let files = result_of!(self, step, HostResult::Files(files) => files)?;
-        Ok(numbers.into_iter().zip(files).filter_map(|(number, file)| Some((number, file?))).collect())
+        Ok(sorted::map(numbers.into_iter().zip(files).filter_map(|(number, file)| Some((number, file?)))))
     }
 
     pub(super) async fn name_of_descriptor(&self, pid: i32, number: i32) -> Result<String> {

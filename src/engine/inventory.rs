@@ -13,10 +13,11 @@ use super::outcome::PendingReason;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::ScsiAddress;
 use crate::model::{BackendNames, Device};
-use crate::qmp::object;
 use crate::qmp::{Batch, Command};
 use crate::slots::pci::{QomAddress, QomChild, Topology};
 use crate::slots::scsi;
+use crate::sorted;
+use crate::sorted::object;
 
 /// Where QEMU keeps devices with and without an id.
 pub(super) const CONTAINERS: [&str; 2] = ["/machine/peripheral", "/machine/peripheral-anon"];
@@ -82,9 +83,9 @@ impl Inventory {
         children.retain(|(_, child)| scsi::qom::is_unit(&child.driver));
         let units = locate_units(state, &children, deadline).await?;
         let controllers = named.iter().filter(|child| scsi::spec::is_controller_model(&child.driver));
-        let mut controllers: Vec<QomChild> = controllers.cloned().collect();
         // QEMU's order is that of a hash table.
-        controllers.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let controllers = sorted::map(controllers.cloned().map(|child| (child.name.clone(), child)));
+        let controllers: Vec<QomChild> = controllers.into_values().collect();
         let peripheral_ids = PeripheralIds::of(&named);
         let (fdsets, state) = (FdSets::read(&fdsets)?, PendingReason::of_status(&status));
         let graph = BlockGraph::read(&graph);
@@ -224,7 +225,7 @@ pub(super) fn block_nodes() -> Command {
 /// The nodes in the answer to [`block_nodes`].
 pub(super) fn by_name(reply: &Value) -> Nodes<'_> {
     let named = |node| Some((Value::as_str(Value::get(node, "node-name")?)?, node));
-    BTreeMap::from_iter(reply.as_array().into_iter().flatten().filter_map(named))
+    sorted::map(reply.as_array().into_iter().flatten().filter_map(named))
 }
 
 /// The size that a node shows to the guest, in bytes.
@@ -251,7 +252,7 @@ impl PeripheralIds {
 
     /// The same, of what has been read.
     pub(super) fn of(named: &[QomChild]) -> Self {
-        Self(BTreeSet::from_iter(named.iter().map(|child| child.name.clone())))
+        Self(sorted::set(named.iter().map(|child| child.name.clone())))
     }
 
     /// Whether a device with this id is in the guest.

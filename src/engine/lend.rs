@@ -8,7 +8,8 @@ use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::store_step::Undurable;
 use crate::error::{Error, ErrorKind, Result};
-use crate::qmp::{Command, object};
+use crate::qmp::Command;
+use crate::sorted::object;
 use crate::sys::descriptor::Descriptor;
 
 impl GuestState {

@@ -1,7 +1,6 @@
 //! What verifying compares of NICs beyond their devices' properties: their taps, vhost, and netdevs that
 //! nobody has.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 
 use serde_json::Value;
@@ -16,6 +15,7 @@ use crate::ids::IfName;
 use crate::model::{Device, DeviceKind};
 use crate::net::spec::NicSpec;
 use crate::qmp::{Command, Version};
+use crate::sorted;
 
 /// The versions that may be asked whether a device of virtio has vhost at work: 11.1 ends itself on an
 /// assertion when it is asked about a NIC without vhost ("visit_start_struct", seen with 11.1.3), and a
@@ -115,7 +115,7 @@ impl GuestState {
     ) -> Result<()> {
         let command = Command::with("human-monitor-command", &[("command-line", "info network")]);
         let answer = self.ask_if_known(&command, deadline).await?;
-        let strays = BTreeSet::from_iter(strays(answer.as_str().unwrap_or_default()));
+        let strays = sorted::set(strays(answer.as_str().unwrap_or_default()));
         let unknown = |id: &&String| {
             let is_in_command = self.contents().record().command_has_netdev(id);
             let owner = self.owner_of_backend(DeviceKind::Nic, id);

@@ -12,9 +12,9 @@ use crate::ids::{Address, BackendName, DeviceId, PciAddress};
 use crate::model::{BackendNames, Device, Spec};
 use crate::net::args;
 use crate::net::spec::NicSpec;
-use crate::qmp::object;
 use crate::qmp::{Command, Version};
 use crate::slots::scsi::{self, ControllerSpec};
+use crate::sorted::object;
 
 /// The oldest QEMU known to take back a netdev whose vhost fails; 5.2 is known not to.
 const WHOLE_NETDEVS: Version = Version { major: 7, minor: 2, micro: 0 };

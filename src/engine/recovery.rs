@@ -17,6 +17,7 @@ use crate::error::Result;
 use crate::ids::DeviceId;
 use crate::log::Level;
 use crate::model::{Device, DeviceKind, Intent, Journal, Operation};
+use crate::sorted;
 
 /// What the guest shows under the ids of the devices with unfinished operations.
 pub(super) type ShownById = BTreeMap<DeviceId, Shown>;
@@ -31,7 +32,7 @@ impl GuestState {
         let intents = self.intents_to_settle();
         let devices: Vec<&Device> = intents.iter().map(|intent| &intent.device).collect();
         let shown = self.identify(&devices, peripheral_ids, deadline).await?;
-        Ok(BTreeMap::from_iter(devices.into_iter().map(|device| device.id.clone()).zip(shown)))
+        Ok(sorted::map(devices.into_iter().map(|device| device.id.clone()).zip(shown)))
     }
 
     /// All but those of adds that other operations are at.
@@ -97,9 +98,9 @@ impl GuestState {
     pub(super) async fn reconcile(&mut self, shown: &ShownById, deadline: &Deadline) -> Result<()> {
         self.roll_back_unwanted(shown).await?;
         let arrived = self.decided(shown, Decision::CompleteAdd);
-        let mut unfinished = self.unfinished(shown);
         // A controller after its disks.
-        unfinished.sort_by_key(|one| one.intent.device.kind() == DeviceKind::Controller);
+        let mut unfinished =
+            sorted::by_key(self.unfinished(shown), |one| one.intent.device.kind() == DeviceKind::Controller);
         let arrived: Vec<&Device> = arrived.iter().map(|intent| &intent.device).collect();
         self.complete_adds(&arrived, deadline).await?;
         if unfinished.iter().any(|one| one.intent.operation == Operation::RemoveNext) {

@@ -12,7 +12,7 @@ use crate::disk::{DiskSpec, Format, Kind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{BackendNames, Device, DeviceKind, Presence, Spec};
 use crate::qmp::Command;
-use crate::qmp::object;
+use crate::sorted::object;
 
 /// QEMU counts whole sectors, in bytes.
 const SECTOR: u64 = 512;

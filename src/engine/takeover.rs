@@ -5,7 +5,6 @@
 //! leave of, and its commands with it. On another monitor of the same QEMU they may still be carried out
 //! after a successor has asked (8.2 to 11.1). And names from `getfd` belong to the monitor that they came by.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +26,7 @@ use crate::model::peer::{Socket, SocketKind};
 use crate::model::{Device, PeerMatch};
 use crate::planted::{self, Fault};
 use crate::qmp::{Command, MonitorName};
+use crate::sorted;
 
 /// How long another monitor is tried before QEMU is asked who is connected to it, and the pause before the
 /// next try.
@@ -174,7 +174,7 @@ impl GuestState {
         let recorded: Vec<Device> =
             intents.iter().filter_map(|intent| self.recorded(intent.device.id.as_str())).collect();
         let shown = self.identify(&recorded.iter().collect::<Vec<_>>(), peripheral_ids, deadline).await?;
-        let shown = BTreeMap::from_iter(recorded.into_iter().map(|device| device.id).zip(shown));
+        let shown = sorted::map(recorded.into_iter().map(|device| device.id).zip(shown));
         let mut next = self.contents().record().clone();
         let mut news = Vec::new();
         for unfinished in self.unfinished(&shown) {

@@ -21,6 +21,7 @@ use crate::qmp::Command;
 use crate::sanitize::readable;
 use crate::slots::pci::{QomAddress, QomChild};
 use crate::slots::scsi;
+use crate::sorted;
 use crate::store::Format;
 
 impl GuestState {
@@ -217,7 +218,7 @@ impl GuestState {
     ) {
         // The backend of a device that the record does not have is in use, and is not ours.
         let foreign = differences.iter().filter(|known| known.what == Mismatch::Foreign);
-        let foreign = BTreeSet::from_iter(foreign.map(|known| known.id.clone()));
+        let foreign = sorted::set(foreign.map(|known| known.id.clone()));
         let mut told = BTreeSet::new();
         for (set, owner) in self.fdsets.owned() {
             let is_there = foreign.contains(owner.as_str()) || peripheral_ids.has(owner.as_str());

@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Device, DeviceKind, Presence, Spec};
 use crate::net::namespace::{self, within};
 use crate::net::{link, mac, vhost};
+use crate::sorted;
 use crate::store::{RecordFile, images};
 
 /// Adds a NIC to the record, or answers the one that is there. Its tap is opened by the boot command.
@@ -70,7 +71,7 @@ pub fn add_disk(record_file: &mut RecordFile, request: &DiskRequest) -> Result<D
     let others = || record_file.record().devices.iter().filter(|device| is_staying(device));
     let paths = files_to_compare(others(), &spec, &image);
     let files = paths.into_iter().filter_map(|path| Some((path.clone(), Identity::of_path(&path).ok()?)));
-    check_unshared(others(), &spec, &image, &files.collect())?;
+    check_unshared(others(), &spec, &image, &sorted::map(files))?;
     record(record_file, Spec::Disk(spec), &request.placement)
 }
 

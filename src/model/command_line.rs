@@ -10,6 +10,7 @@ use super::option::read;
 use crate::ids::{BusName, Slot};
 use crate::slots::pci::BusKind;
 use crate::slots::scsi;
+use crate::sorted;
 
 /// What kind of machine it is, as far as its PCI root bus goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,10 +148,10 @@ impl CommandLine {
             let text = arguments.next().map_or("", String::as_str);
             let json = text.starts_with('{');
             command_line.has_json_device |= json && option == Some("device");
-            let members = BTreeMap::from_iter(read(text, implied));
+            let members = sorted::map(read(text, implied));
             command_line.take(option.unwrap_or_default(), &members, json);
         }
-        command_line.on_buses.sort_by_key(|device| device.json);
+        command_line.on_buses = sorted::by_key(command_line.on_buses, |device| device.json);
         command_line.machine = machine(&command_line.machine_type);
         let root = command_line.root_bus();
         for pinned in &mut command_line.pinned {

@@ -12,6 +12,7 @@ use nix::sys::stat::Mode;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::IfName;
+use crate::sorted;
 use crate::sys::{pidfd, tun};
 
 /// How many descriptors of a process are looked at, which is not ours to trust and may have any number. Some
@@ -118,9 +119,8 @@ impl Taps {
 
     /// Its taps by name, each as often as it has queues.
     pub fn names(&self) -> Vec<IfName> {
-        let mut names: Vec<IfName> = self.numbers.iter().map(|(_, name)| name.clone()).collect();
-        names.sort();
-        names
+        let names = self.numbers.iter().map(|(_, name)| name.clone());
+        sorted::by_key(names, IfName::clone)
     }
 
     /// How many descriptors of this tap the process has. Fails if it has too many files to tell.

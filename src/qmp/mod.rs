@@ -27,4 +27,4 @@ pub use monitor::{Counters, Monitor};
 pub use monitor_name::MonitorName;
 pub use reached::Reached;
 pub use transport::{RETRY, queue_full};
-pub use wire::{Command, Message, OLDEST_QEMU, Reply, Version, object};
+pub use wire::{Command, Message, OLDEST_QEMU, Reply, Version};

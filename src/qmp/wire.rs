@@ -9,6 +9,7 @@ use super::events::Event;
 use crate::error::{Error, ErrorKind, Result};
 use crate::json;
 use crate::sanitize::readable;
+use crate::sorted;
 use crate::sys::descriptor::Descriptor;
 
 /// One command, with the file descriptor that travels on its first byte, if any.
@@ -37,7 +38,7 @@ impl Command {
 
     /// A command with string arguments only.
     pub fn with(name: &'static str, arguments: &[(&str, &str)]) -> Self {
-        Self::new(name, object(arguments.iter().map(|(key, value)| (*key, Value::from(*value)))))
+        Self::new(name, sorted::object(arguments.iter().map(|(key, value)| (*key, Value::from(*value)))))
     }
 
     /// The same command carrying `fd`.
@@ -166,11 +167,6 @@ fn version(greeting: &Value) -> Version {
         number.and_then(|number| u32::try_from(number).ok()).unwrap_or(0)
     };
     Version { major: number("major"), minor: number("minor"), micro: number("micro") }
-}
-
-/// A JSON object with these members, such as arguments.
-pub fn object<K: Into<String>>(members: impl IntoIterator<Item = (K, Value)>) -> Map<String, Value> {
-    members.into_iter().map(|(key, value)| (key.into(), value)).collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::ids::{BusName, DeviceId, PciAddress, SLOTS, Slot};
 use crate::slots::occupancy::{Occupancy, SlotUser};
+use crate::sorted;
 
 use super::bus::{Bus, BusKind, Occupant};
 use super::rules::{NewDevice, Rules, SlotRange, SlotRules};
@@ -91,8 +92,8 @@ impl SlotMap {
                 None => nameless += 1,
             }
         }
-        // Stable: within one rank the order of the topology stays.
-        buses.sort_by_key(|bus: &BusSlots| bus.kind.rank());
+        // Within one rank the order of the topology stays.
+        let buses = sorted::by_key(buses, |bus: &BusSlots| bus.kind.rank());
         Self { buses, unseen: BTreeMap::new(), nameless, rules }
     }
 

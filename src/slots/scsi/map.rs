@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BusName, Channel, DeviceId, Lun, ScsiAddress};
 use crate::slots::occupancy::{Occupancy, SlotUser};
+use crate::sorted;
 
 use super::spec::{bus_of, is_live_model};
 
@@ -191,9 +192,8 @@ impl ScsiMap {
 
     /// The buses that free targets are handed out on, in that order.
     fn usable(&self) -> Vec<(&BusName, &Bus)> {
-        let mut usable: Vec<_> = self.buses.iter().filter(|(_, bus)| bus.is_usable()).collect();
-        usable.sort_by_key(|(_, bus)| bus.controller.as_ref().map(|controller| controller.turn));
-        usable
+        let usable = self.buses.iter().filter(|(_, bus)| bus.is_usable());
+        sorted::by_key(usable, |(_, bus)| bus.controller.as_ref().map(|controller| controller.turn))
     }
 
     fn open_bus(&self, name: &BusName, closed: impl Fn(&str) -> Option<String>) -> Result<&Bus> {
@@ -234,7 +234,7 @@ impl Bus {
     }
 
     fn targets(&self) -> BTreeSet<u8> {
-        BTreeSet::from_iter(self.occupancy.iter().map(|((_, target, _), _)| *target))
+        sorted::set(self.occupancy.iter().map(|((_, target, _), _)| *target))
     }
 
     fn state(&self, unit: &Unit) -> UnitState<'_> {
@@ -259,7 +259,7 @@ impl Bus {
     /// Targets taken, and those of them with a pending removal.
     fn count(&self) -> (usize, usize) {
         let pending = self.occupancy.iter().filter(|(_, user)| user.pending);
-        let pending = BTreeSet::from_iter(pending.map(|((_, target, _), _)| *target));
+        let pending = sorted::set(pending.map(|((_, target, _), _)| *target));
         (self.targets().len(), pending.len())
     }
 }

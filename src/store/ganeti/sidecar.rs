@@ -7,7 +7,6 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, BTreeSet};
 
 use super::element::malformed;
 use super::list::List;
@@ -17,6 +16,7 @@ use crate::error::{ErrorKind, Result};
 use crate::ids::DeviceId;
 use crate::model::{Device, DeviceKind, MAX_DEVICES, Presence, Record, Spec};
 use crate::slots::pci::SlotRules;
+use crate::sorted;
 use crate::store::{native, versioned};
 
 const FORMAT: &str = "kvm-hotplug-companion";
@@ -81,7 +81,7 @@ impl Sidecar {
         let devices: Vec<Entry> = listed.into_iter().map(entry).collect::<Result<_>>()?;
         let by_kind = |device: &Device| {
             let value = native::device_to_value(device)?;
-            Ok(Map::from_iter([(device.kind().word().to_owned(), value)]))
+            Ok(sorted::object([(device.kind().word(), value)]))
         };
         let later = later.into_iter().map(by_kind).collect::<Result<_>>()?;
         let (next_generation, backing) = (record.next_generation, record.backing.clone());
@@ -104,7 +104,7 @@ impl Sidecar {
     /// With what the other one knows besides.
     fn and(mut self, other: Self) -> Self {
         self.next_generation = self.next_generation.max(other.next_generation);
-        let ids = BTreeSet::from_iter(self.devices.iter().map(|entry| entry.id.clone()));
+        let ids = sorted::set(self.devices.iter().map(|entry| entry.id.clone()));
         self.devices.extend(other.devices.into_iter().filter(|entry| !ids.contains(&entry.id)));
         let new = |map: &Map<String, Value>| !self.later.contains(map);
         let more: Vec<Map<String, Value>> = other.later.into_iter().filter(new).collect();
@@ -129,8 +129,7 @@ impl Sidecar {
 
     /// Completes the record of a list.
     pub(crate) fn apply(self, record: &mut Record, list: &List) -> Result<()> {
-        let mut entries =
-            BTreeMap::from_iter(self.devices.into_iter().map(|entry| (entry.id.clone(), entry)));
+        let mut entries = sorted::map(self.devices.into_iter().map(|entry| (entry.id.clone(), entry)));
         let mut next = self.next_generation;
         for device in &mut record.devices {
             match entries.remove(&device.id) {
