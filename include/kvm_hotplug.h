@@ -763,6 +763,16 @@ struct kvm_hotplug_nic {
      *  with -EINVAL. In a mode other than "bridged" the tap is the caller's (tap_fds). In another format
      *  it is kept for kvm_runtime_convert(). */
     const char *ganeti_entry;
+    /** Further properties of the device in QEMU, as JSON text of an object of at most 8 KiB, such as
+     *  {"packed": true, "rx_queue_size": 1024, "csum": false}; NULL for none. Values are texts, whole
+     *  numbers, true and false. QEMU is asked which properties the model has, and of which type: "on"
+     *  becomes true where it is a switch. Recorded, compared by kvm_hotplug_verify(), and there after boot
+     *  and migration. A device that exists has to have those that are asked for. Without a guest
+     *  (kvm_runtime_add_nic()) nobody can be asked: write them in QEMU's types. Fails with -EINVAL for a
+     *  property that this QEMU's model does not have, for one that another field of the request sets, and
+     *  for romfile, multifunction, failover and failover_pair_id; with -E2BIG for a longer text. A Ganeti
+     *  list has no place for them (-EINVAL). */
+    const char *properties;
 };
 
 /** Plugs a NIC into the guest and records it: opens a tap (multi-queue if requested), attaches it to its
@@ -878,6 +888,10 @@ struct kvm_hotplug_disk {
      *  dev_type, and the disk gets it. Without an entry, a file with KVM_HOTPLUG_CACHE_NONE is listed as
      *  "sharedfile". */
     const char *ganeti_entry;
+    /** Further properties of the device in QEMU, as in struct kvm_hotplug_nic: werror and rerror
+     *  ("report", "ignore", "enospc", "stop"), discard_granularity, rotation_rate, queue-size, iothread
+     *  (the id of one that QEMU has) and others. */
+    const char *properties;
 };
 
 /** Plugs a disk into the guest and records it: opens the image and its backing files with the caller's
@@ -963,6 +977,7 @@ struct kvm_hotplug_controller {
     uint32_t slot; /**< Slot on bus, 0 to 31; 0 means any free one, where the bus has others. */
     uint32_t timeout_ms; /**< Milliseconds for all of it; 0 means 5000. */
     uint32_t flags; /**< KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT. */
+    const char *properties; /**< Further properties of the device in QEMU, as in struct kvm_hotplug_nic. */
 };
 
 /** Plugs a SCSI controller into the guest and records it. kvm_hotplug_add_disk() does this by itself for

@@ -34,6 +34,8 @@ mod many;
 mod migrating;
 #[path = "hotplug_scripted/passthrough_and_events.rs"]
 mod passthrough_and_events;
+#[path = "hotplug_scripted/properties.rs"]
+mod properties;
 #[path = "hotplug_scripted/removing.rs"]
 mod removing;
 #[path = "hotplug_scripted/scsi.rs"]
@@ -63,6 +65,7 @@ use looking::*;
 use many::*;
 use migrating::*;
 use passthrough_and_events::*;
+use properties::*;
 use removing::*;
 use scsi::*;
 use silent_monitor::*;
@@ -138,6 +141,11 @@ through_every_api! {
     a_guest_may_refuse_or_keep_a_device_without_an_id,
     a_guest_that_cannot_answer_keeps_a_device_without_an_id,
     a_lost_answer_about_a_path_is_told,
+    // properties
+    further_properties_are_set_and_recorded,
+    a_property_that_has_changed_is_told,
+    properties_that_cannot_be_are_refused_before_anything_is_done,
+    a_wanted_list_has_properties,
     // removing
     a_removal_is_done_when_the_guest_has_let_go,
     qemu_is_not_the_last_to_close_a_tap_made_here,

@@ -7,7 +7,7 @@ use super::device::kvm_hotplug_device;
 use super::error::kvm_hotplug_error;
 use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, give_answer, kvm_hotplug};
-use super::nic::{KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, narrow, placement};
+use super::nic::{KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, narrow, placement, properties};
 use crate::error::Result;
 use crate::guest::ControllerRequest;
 use crate::slots::scsi::ControllerSpec;
@@ -32,6 +32,8 @@ pub struct kvm_hotplug_controller {
     pub timeout_ms: u32,
     /// KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT.
     pub flags: u32,
+    /// Further properties of the device in QEMU, as in struct kvm_hotplug_nic.
+    pub properties: *const c_char,
 }
 
 // SAFETY: repr(C), pointers and integers only.
@@ -79,7 +81,9 @@ pub(super) unsafe fn request(controller: &kvm_hotplug_controller) -> Result<Cont
     let kvm_hotplug_controller { id, model, bus, queues, slot, flags, .. } = *controller;
     check_flags(flags, KVM_HOTPLUG_LIVE_ONLY | KVM_HOTPLUG_NO_WAIT, "controller flags")?;
     // SAFETY: passed on.
-    let (placement, model) = unsafe { (placement(id, bus, slot, flags)?, optional_str(model, "model")?) };
+    let (mut placement, model) = unsafe { (placement(id, bus, slot, flags)?, optional_str(model, "model")?) };
+    // SAFETY: passed on.
+    placement.properties = unsafe { properties(controller.properties) }?;
     let mut spec = ControllerSpec::default();
     if let Some(model) = model {
         spec.model = model.to_owned();

@@ -11,6 +11,7 @@ use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, give_answer, kvm_hotplug};
 use super::nic::{
     KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, boot_index, flagged, narrow,
+    properties,
 };
 use crate::disk::{Aio, Cache, DetectZeroes, Discard, DiskSpec, Format, FormatRequest};
 use crate::error::{Error, Result};
@@ -93,6 +94,10 @@ pub struct kvm_hotplug_disk {
     /// its dev_type, and the disk gets it. Without an entry, a file with KVM_HOTPLUG_CACHE_NONE is listed as
     /// "sharedfile".
     pub ganeti_entry: *const c_char,
+    /// Further properties of the device in QEMU, as in struct kvm_hotplug_nic: werror and rerror ("report",
+    /// "ignore", "enospc", "stop"), discard_granularity, rotation_rate, queue-size, iothread (the id of one
+    /// that QEMU has) and others.
+    pub properties: *const c_char,
 }
 
 // SAFETY: repr(C), pointers and integers only.
@@ -187,6 +192,8 @@ pub(super) unsafe fn request(disk: &kvm_hotplug_disk) -> Result<DiskRequest> {
     }
     // SAFETY: passed on.
     let mut placement = unsafe { place(disk, spec.is_scsi()) }?;
+    // SAFETY: passed on.
+    placement.properties = unsafe { properties(disk.properties) }?;
     placement.accept_chain = disk.flags & KVM_HOTPLUG_DISK_ACCEPT_CHAIN != 0;
     let request = DiskRequest { placement, spec, format };
     // SAFETY: passed on.

@@ -2,6 +2,8 @@
 
 use std::ffi::{c_char, c_int};
 
+use serde_json::{Map, Value};
+
 use super::args::{Plain, check_flags, duplicate_fds, known_value, optional_str, read_struct, timeout};
 use super::device::kvm_hotplug_device;
 use super::error::kvm_hotplug_error;
@@ -10,7 +12,7 @@ use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, give_answer
 use crate::error::{Error, Result};
 use crate::guest::{NicRequest, PlaceRequest, Placement, TapSource};
 use crate::ids::{IfName, MacAddr};
-use crate::model::GanetiEntry;
+use crate::model::{self, GanetiEntry};
 use crate::net::MAX_QUEUES;
 use crate::net::vhost::VhostMode;
 
@@ -107,6 +109,16 @@ pub struct kvm_hotplug_nic {
     /// -EINVAL. In a mode other than "bridged" the tap is the caller's (tap_fds). In another format it is
     /// kept for kvm_runtime_convert().
     pub ganeti_entry: *const c_char,
+    /// Further properties of the device in QEMU, as JSON text of an object of at most 8 KiB, such as
+    /// {"packed": true, "rx_queue_size": 1024, "csum": false}; NULL for none. Values are texts, whole
+    /// numbers, true and false. QEMU is asked which properties the model has, and of which type: "on" becomes
+    /// true where it is a switch. Recorded, compared by kvm_hotplug_verify(), and there after boot and
+    /// migration. A device that exists has to have those that are asked for. Without a guest
+    /// (kvm_runtime_add_nic()) nobody can be asked: write them in QEMU's types. Fails with -EINVAL for a
+    /// property that this QEMU's model does not have, for one that another field of the request sets, and for
+    /// romfile, multifunction, failover and failover_pair_id; with -E2BIG for a longer text. A Ganeti list
+    /// has no place for them (-EINVAL).
+    pub properties: *const c_char,
 }
 
 // SAFETY: repr(C), pointers and integers only.
@@ -164,7 +176,9 @@ pub(super) unsafe fn request(nic: &kvm_hotplug_nic) -> Result<NicRequest> {
     // SAFETY: passed on.
     let text = |pointer, what| unsafe { optional_str(pointer, what) };
     // SAFETY: passed on.
-    let placement = unsafe { placement(nic.id, nic.bus, nic.slot, nic.flags) }?;
+    let mut placement = unsafe { placement(nic.id, nic.bus, nic.slot, nic.flags) }?;
+    // SAFETY: passed on.
+    placement.properties = unsafe { properties(nic.properties) }?;
     let most = usize::from(MAX_QUEUES);
     // SAFETY: passed on.
     let given = unsafe { duplicate_fds(nic.tap_fds, count(nic.tap_fd_count), most, "tap_fds") }?;
@@ -217,6 +231,15 @@ pub(super) fn check_reserved(reserved: u32, what: &str) -> Result<()> {
     } else {
         Err(Error::invalid(format!("{what}: reserved is {reserved}, must be 0")))
     }
+}
+
+/// The further properties of a device, as JSON text.
+///
+/// # Safety
+/// The text is NULL or NUL-terminated.
+pub(super) unsafe fn properties(text: *const c_char) -> Result<Map<String, Value>> {
+    // SAFETY: the caller vouches for the text.
+    unsafe { optional_str(text, "properties") }?.map_or_else(|| Ok(Map::new()), model::properties::parse)
 }
 
 /// What every request has in common.

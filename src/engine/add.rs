@@ -99,7 +99,8 @@ impl GuestState {
         Ok(items)
     }
 
-    async fn open_one(&mut self, request: AddRequest, deadline: &Deadline) -> Result<AddItem> {
+    async fn open_one(&mut self, mut request: AddRequest, deadline: &Deadline) -> Result<AddItem> {
+        self.settle_properties(&mut request, deadline).await?;
         let placement = request.placement().clone();
         let prepared = match request {
             AddRequest::Nic(mut request) => {

@@ -38,6 +38,15 @@ impl AddRequest {
         }
     }
 
+    /// The QEMU driver.
+    pub(super) fn model(&self) -> &str {
+        match self {
+            Self::Nic(request) => &request.model,
+            Self::Disk(request) => &request.spec.model,
+            Self::Controller(request) => &request.spec.model,
+        }
+    }
+
     pub(super) fn placement(&self) -> &Placement {
         match self {
             Self::Nic(request) => &request.placement,

@@ -1,11 +1,14 @@
 //! What adding a NIC and adding a disk have in common: place, journal, transaction, record.
 
+use serde_json::{Map, Value};
+
 use super::guest_state::GuestState;
 use super::outcome::{DeferReason, Outcome};
 use super::plan::{self, Stage, UndoStep};
 use crate::disk::{self, Format, Kind, LayerRef};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, BusName, DeviceId, ScsiAddress};
+use crate::model::properties;
 use crate::model::{Device, DeviceKind, GanetiEntry, Presence, Record, Spec, misplaced};
 use crate::slots::pci::Want;
 use crate::slots::scsi::{self, ControllerSpec};
@@ -29,6 +32,8 @@ pub struct Placement {
     pub accept_chain: bool,
     /// What Ganeti has of the device, if the caller has handed it over.
     pub ganeti: Option<Box<GanetiEntry>>,
+    /// Further properties of the device in QEMU.
+    pub properties: Map<String, Value>,
 }
 
 /// A device with everything on the host opened, ready to go into the guest.
@@ -65,6 +70,11 @@ impl Placement {
         Ok(())
     }
 
+    /// The device with what is kept of the request besides its place and settings.
+    fn complete(&self, device: Device) -> Device {
+        Device { ganeti: self.ganeti.clone(), properties: self.properties.clone(), ..device }
+    }
+
     /// The bus that is asked for.
     pub(super) fn bus(&self) -> Option<&BusName> {
         self.address.as_ref().map(Address::bus).or(self.scsi_bus.as_ref())
@@ -82,6 +92,12 @@ impl Placement {
 
     /// Refuses a device that has the requested id and another setting, which is named, or another address.
     pub(super) fn check_existing(&self, device: &Device, differs: Option<&'static str>) -> Result<()> {
+        if let Some(name) = properties::first_other(&self.properties, &device.properties) {
+            let text = format!(
+                "exists with another value of the property {name}; remove it first, or take another id"
+            );
+            return conflict(device, &text);
+        }
         if let Some(setting) = differs {
             let text = format!("exists with another {setting}; remove it first, or take another id");
             return conflict(device, &text);
@@ -187,7 +203,7 @@ impl GuestState {
             _ => self.slots.scsi.choose_cold(&scsi_want(placement))?.map(Address::Scsi),
         };
         let device = new_device(id, generation, address, Presence::AddAfterReboot, spec);
-        let device = Device { ganeti: placement.ganeti.clone(), ..device };
+        let device = placement.complete(device);
         let answer = self.deferred(device.clone(), why, placement.live_only)?;
         next.add(device.clone());
         Ok((device, answer))
@@ -215,11 +231,12 @@ impl GuestState {
             None => generation,
         };
         let mut stages = self.stages(&id, generation, &address, opened).await?;
+        plan::with_properties(&mut stages, &placement.properties);
         if let Some(controller) = &controller {
             plan::with_controller(&mut stages, controller);
         }
         let device = new_device(id, generation, Some(address), Presence::Live, opened.spec.clone());
-        let device = Device { ganeti: placement.ganeti.clone(), ..device };
+        let device = placement.complete(device);
         Ok(AddPlan { device, controller, stages })
     }
 
@@ -321,9 +338,9 @@ fn new_device(
         presence,
         spec,
         backend: None,
-        properties: serde_json::Map::new(),
+        properties: Map::new(),
         ganeti: None,
-        extra: serde_json::Map::new(),
+        extra: Map::new(),
     }
 }
 

@@ -178,7 +178,11 @@ impl GuestState {
 
     /// What an add that goes ahead would answer. Nothing is opened but what has to be looked at.
     pub(super) async fn would_add(&mut self, one: &ApplyItem, deadline: &Deadline) -> Result<DeviceAnswer> {
-        let later = match &one.request {
+        let mut wanted = one.request.clone();
+        if let Some(request) = &mut wanted {
+            self.settle_properties(request, deadline).await?;
+        }
+        let later = match &wanted {
             Some(AddRequest::Nic(request)) => {
                 if let Some(bridge) = &request.bridge {
                     self.check_bridge(request.netns(), bridge).await?;
@@ -192,7 +196,7 @@ impl GuestState {
             None => None,
         };
         let Some((spec, why)) = later else { return Ok(DeviceAnswer::Done(None)) };
-        let Some(request) = one.request.as_ref().filter(|_| one.decided.action == Action::Add) else {
+        let Some(request) = wanted.filter(|_| one.decided.action == Action::Add) else {
             return Ok(DeviceAnswer::Done(None));
         };
         let mut next = self.contents().record().clone();

@@ -107,6 +107,7 @@ fn common(device_info: &DeviceInfo) -> Value {
         "reason": reason,
         "generation": device.generation,
         "model": device.model(),
+        "properties": device.properties,
         "bus": address.map(|address| address.bus().as_str()),
         "slot": address.and_then(Address::pci).map(|address| address.slot),
         "channel": scsi.map(|address| address.channel),

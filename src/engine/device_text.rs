@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::add_item::AddRequest;
 use super::add_plan::Placement;
@@ -16,7 +16,7 @@ use super::place_request::PlaceRequest;
 use crate::disk::{Aio, BackingRule, Cache, DetectZeroes, Discard, DiskSpec, Format, FormatRequest};
 use crate::error::{Error, Result, errno};
 use crate::ids::{DeviceId, IfName, MacAddr};
-use crate::model::GanetiEntry;
+use crate::model::{GanetiEntry, properties};
 use crate::net::vhost::VhostMode;
 use crate::slots::scsi::ControllerSpec;
 use crate::sys::descriptor::Descriptor;
@@ -65,6 +65,8 @@ struct NicText {
     link: Option<LinkText>,
     ganeti: Option<GanetiEntry>,
     #[serde(default)]
+    properties: Map<String, Value>,
+    #[serde(default)]
     live_only: bool,
 }
 
@@ -100,6 +102,8 @@ struct DiskText {
     backing: Option<BackingRule>,
     ganeti: Option<GanetiEntry>,
     #[serde(default)]
+    properties: Map<String, Value>,
+    #[serde(default)]
     live_only: bool,
 }
 
@@ -111,6 +115,8 @@ struct ControllerText {
     bus: Option<String>,
     queues: Option<u16>,
     slot: Option<u32>,
+    #[serde(default)]
+    properties: Map<String, Value>,
     #[serde(default)]
     live_only: bool,
 }
@@ -241,6 +247,7 @@ impl DeviceText {
 
 impl NicText {
     fn request(self, take_fds: TakeFds<'_>) -> Result<NicRequest> {
+        properties::check(&self.properties)?;
         let given = self.tap_fds.as_deref().map(take_fds).transpose()?.unwrap_or_default();
         let default_queues = given.len().max(1);
         let queues = match given_number(self.queues) {
@@ -251,7 +258,7 @@ impl NicText {
         let tap = TapSource::new(given, self.ifname, self.tap_owner, self.netns)?;
         let place = place((self.id.as_deref(), self.bus.as_deref(), self.slot), None).on_pci()?;
         let request = NicRequest {
-            placement: Placement { live_only: self.live_only, ..place },
+            placement: Placement { live_only: self.live_only, properties: self.properties, ..place },
             mac: self.mac.as_deref().map(MacAddr::parse).transpose()?,
             queues,
             vhost: self.vhost.map_or(VhostMode::default(), VhostText::mode),
@@ -275,6 +282,7 @@ impl DiskText {
             return Err(Error::invalid("path is empty"));
         }
         self.backing.as_ref().map_or(Ok(()), BackingRule::validate)?;
+        properties::check(&self.properties)?;
         let mut spec = DiskSpec::new(self.path, Format::Raw);
         spec.read_only = self.read_only;
         spec.share_rw = self.share_rw;
@@ -295,7 +303,7 @@ impl DiskText {
         let place = place((self.id.as_deref(), self.bus.as_deref(), self.slot), unit);
         let place = if spec.is_scsi() { place.on_scsi()? } else { place.on_pci()? };
         let format = self.format.map_or(FormatRequest::Raw, FormatText::request);
-        let placement = Placement { live_only: self.live_only, ..place };
+        let placement = Placement { live_only: self.live_only, properties: self.properties, ..place };
         let request = DiskRequest { placement, spec, format };
         match self.ganeti {
             Some(entry) => request.with_ganeti(entry),
@@ -306,13 +314,15 @@ impl DiskText {
 
 impl ControllerText {
     fn request(self) -> Result<ControllerRequest> {
+        properties::check(&self.properties)?;
         let place = place((self.id.as_deref(), self.bus.as_deref(), self.slot), None).on_pci()?;
         let mut spec = ControllerSpec::default();
         if let Some(model) = self.model {
             spec.model = model;
         }
         spec.queues = given_number(self.queues);
-        Ok(ControllerRequest { placement: Placement { live_only: self.live_only, ..place }, spec })
+        let placement = Placement { live_only: self.live_only, properties: self.properties, ..place };
+        Ok(ControllerRequest { placement, spec })
     }
 }
 

@@ -135,6 +135,15 @@ pub(super) fn set_link(netdev: BackendName, up: bool) -> Step {
     Step { command: "set_link", arguments, fd: None, undo_step }
 }
 
+/// Has the device made with these properties.
+pub(super) fn with_properties(stages: &mut [Stage], properties: &Map<String, Value>) {
+    if properties.is_empty() {
+        return;
+    }
+    let steps = stages.iter_mut().flatten().filter(|step| step.command == "device_add");
+    steps.for_each(|step| Arc::make_mut(&mut step.arguments).extend(properties.clone()));
+}
+
 /// Steps that are sent in one write and waited for once; the next stage is sent when all of them are done.
 pub(super) type Stage = Vec<Step>;
 

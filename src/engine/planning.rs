@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::add_item::AddRequest;
 use super::add_plan::{OpenedBackend, Placement};
 use super::controller::ControllerRequest;
 use super::disk::DiskRequest;
@@ -22,8 +23,21 @@ use crate::qmp::Command;
 use crate::sys::descriptor::Descriptor;
 
 impl GuestState {
-    /// What adding this NIC would do.
-    pub(super) async fn dry_run_nic(&mut self, request: &NicRequest, deadline: &Deadline) -> Result<DryRun> {
+    /// What adding this device would do.
+    pub(super) async fn dry_run_add(
+        &mut self,
+        mut request: AddRequest,
+        deadline: &Deadline,
+    ) -> Result<DryRun> {
+        self.settle_properties(&mut request, deadline).await?;
+        match &request {
+            AddRequest::Nic(request) => self.dry_run_nic(request, deadline).await,
+            AddRequest::Disk(request) => self.dry_run_disk(request, deadline).await,
+            AddRequest::Controller(request) => self.dry_run_controller(request, deadline).await,
+        }
+    }
+
+    async fn dry_run_nic(&mut self, request: &NicRequest, deadline: &Deadline) -> Result<DryRun> {
         let (spec, vhost_fds) = match self.prepare_nic(request, deadline).await? {
             Preparation::Answer(outcome) => return Ok(DryRun::nothing(outcome)),
             Preparation::Later(spec, why) => return self.dry_run_deferred(spec, &request.placement, why),
@@ -48,12 +62,7 @@ impl GuestState {
         .await
     }
 
-    /// What adding this disk would do.
-    pub(super) async fn dry_run_disk(
-        &mut self,
-        request: &DiskRequest,
-        deadline: &Deadline,
-    ) -> Result<DryRun> {
+    async fn dry_run_disk(&mut self, request: &DiskRequest, deadline: &Deadline) -> Result<DryRun> {
         let (spec, image) = match self.prepare_disk(request, deadline).await? {
             Preparation::Answer(outcome) => return Ok(DryRun::nothing(outcome)),
             Preparation::Later(spec, why) => return self.dry_run_deferred(spec, &request.placement, why),
@@ -73,8 +82,7 @@ impl GuestState {
         .await
     }
 
-    /// What adding this SCSI controller would do.
-    pub(super) async fn dry_run_controller(
+    async fn dry_run_controller(
         &mut self,
         request: &ControllerRequest,
         deadline: &Deadline,

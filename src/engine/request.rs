@@ -6,14 +6,11 @@ use super::access::Access;
 use super::add_item::AddRequest;
 use super::answer::Answer;
 use super::board::Purpose;
-use super::controller::ControllerRequest;
-use super::disk::DiskRequest;
 use super::guest_state::{GuestState, Own};
 use super::io::{Effect, Given, Link, OpId};
 use super::limit::Deadline;
 use super::list::list;
 use super::listener::Listener;
-use super::nic::NicRequest;
 use super::operations::{Demand, Operations};
 use super::passthrough::RawCommand;
 use super::removal::{Removal, RemovalOfMany};
@@ -63,12 +60,8 @@ pub enum Request {
     List,
     /// All slots.
     SlotMap,
-    /// What adding a NIC would do.
-    PlanNic(NicRequest),
-    /// What adding a disk would do.
-    PlanDisk(Box<DiskRequest>),
-    /// What adding a SCSI controller would do.
-    PlanController(ControllerRequest),
+    /// What adding a device would do.
+    PlanAdd(AddRequest),
     /// What a removal would do.
     PlanRemoval(Removal),
     /// Compare record and guest.
@@ -96,7 +89,7 @@ impl Request {
             }
             Self::NextEvent | Self::List | Self::SlotMap | Self::Verify | Self::Facts => false,
             Self::DescribeUnrecorded => false,
-            Self::PlanNic(_) | Self::PlanDisk(_) | Self::PlanController(_) | Self::PlanRemoval(_) => false,
+            Self::PlanAdd(_) | Self::PlanRemoval(_) => false,
         }
     }
 
@@ -246,14 +239,8 @@ impl GuestState {
             Request::Process => Box::pin(self.process(deadline)).await.map(Answer::Count),
             Request::Settle => Box::pin(self.settle(deadline)).await.map(Answer::Devices),
             Request::SlotMap => Box::pin(self.slot_map(deadline)).await.map(Answer::Slots),
-            Request::PlanNic(request) => {
-                Box::pin(self.dry_run_nic(&request, deadline)).await.map(Answer::plan)
-            }
-            Request::PlanDisk(request) => {
-                Box::pin(self.dry_run_disk(&request, deadline)).await.map(Answer::plan)
-            }
-            Request::PlanController(request) => {
-                Box::pin(self.dry_run_controller(&request, deadline)).await.map(Answer::plan)
+            Request::PlanAdd(request) => {
+                Box::pin(self.dry_run_add(request, deadline)).await.map(Answer::plan)
             }
             Request::PlanRemoval(removal) => {
                 Box::pin(self.dry_run_removal(&removal, deadline)).await.map(Answer::plan)

@@ -12,6 +12,7 @@ use super::nic::{NicRequest, TapSource, differs_in_tap};
 use super::wanted::{Standing, goes_at_boot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::DeviceId;
+use crate::model::properties;
 use crate::model::{Device, DeviceKind, Presence, Spec};
 use crate::net::spec::NicSpec;
 
@@ -42,6 +43,9 @@ impl GuestState {
             AddRequest::Disk(request) => self.standing_of_disk(request, &device)?,
             AddRequest::Controller(request) => self.standing_of_controller(request, &device)?,
         };
+        if properties::first_other(&request.placement().properties, &device.properties).is_some() {
+            return Ok(Standing::Differs("properties"));
+        }
         Ok(match is_elsewhere(request.placement(), &device) {
             true if !matches!(standing, Standing::Differs(_)) => Standing::Differs("address"),
             _ => standing,

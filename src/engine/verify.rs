@@ -15,6 +15,7 @@ use super::verify_disk;
 use crate::disk::{self, DiskSpec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Address;
+use crate::model::properties::plain_text;
 use crate::model::{BackendNames, Device, DeviceKind, Presence, Spec};
 use crate::net::args;
 use crate::qmp::Command;
@@ -333,14 +334,4 @@ fn recorded_files(spec: &DiskSpec) -> String {
     let Some(chain) = &spec.chain else { return format!("image {:?}", spec.path) };
     let files: Vec<String> = chain.layers.iter().map(|layer| format!("{:?}", layer.path)).collect();
     format!("image of {}", files.join(" over "))
-}
-
-/// QEMU's versions answer "on" or true for one and the same setting.
-fn plain_text(value: &Value) -> String {
-    match value {
-        Value::Bool(true) => "on".to_owned(),
-        Value::Bool(false) => "off".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
 }

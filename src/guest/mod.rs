@@ -344,17 +344,18 @@ impl Guest {
 
     /// What adding this NIC would do.
     pub fn plan_nic(&self, request: NicRequest, timeout: Duration) -> Result<DryRun> {
-        expect!(self.call("plan_nic", timeout, Request::PlanNic(request)), Answer::Plan(plan) => *plan)
+        expect!(self.call("plan_nic", timeout, Request::PlanAdd(AddRequest::Nic(request))), Answer::Plan(plan) => *plan)
     }
 
     /// What adding this disk would do.
     pub fn plan_disk(&self, request: &DiskRequest, timeout: Duration) -> Result<DryRun> {
-        expect!(self.call("plan_disk", timeout, Request::PlanDisk(Box::new(request.clone()))), Answer::Plan(plan) => *plan)
+        let request = Request::PlanAdd(AddRequest::Disk(Box::new(request.clone())));
+        expect!(self.call("plan_disk", timeout, request), Answer::Plan(plan) => *plan)
     }
 
     /// What adding this SCSI controller would do.
     pub fn plan_controller(&self, request: &ControllerRequest, timeout: Duration) -> Result<DryRun> {
-        let request = Request::PlanController(request.clone());
+        let request = Request::PlanAdd(AddRequest::Controller(request.clone()));
         expect!(self.call("plan_controller", timeout, request), Answer::Plan(plan) => *plan)
     }
 

@@ -7,6 +7,7 @@ pub mod ganeti_entry;
 pub mod journal;
 pub mod option;
 pub mod peer;
+pub mod properties;
 pub mod record;
 pub mod root_port;
 pub mod settings;

@@ -397,7 +397,7 @@ pub fn everything_known_is_described(agent: &dyn Agent) {
     assert_eq!(
         all[0],
         json!({
-            "id": "nic1", "type": "nic", "state": "live", "reason": "", "generation": 1, "model": "virtio-net-pci",
+            "id": "nic1", "type": "nic", "state": "live", "reason": "", "generation": 1, "model": "virtio-net-pci", "properties": {},
             "bus": "rp0", "slot": 0, "channel": null, "target": null, "lun": null, "in_guest": true,
             "pci_path": "03.0/00.0", "guest_address": "0000:01:00.0", "guest_name": "enp1s0",
             "guest_slot_name": null,
@@ -410,7 +410,7 @@ pub fn everything_known_is_described(agent: &dyn Agent) {
     assert_eq!(
         all[1],
         json!({
-            "id": "disk1", "type": "disk", "state": "live", "reason": "", "generation": 2, "model": "virtio-blk-pci",
+            "id": "disk1", "type": "disk", "state": "live", "reason": "", "generation": 2, "model": "virtio-blk-pci", "properties": {},
             "bus": "rp1", "slot": 0, "channel": null, "target": null, "lun": null, "in_guest": true,
             "pci_path": "03.1/00.0", "guest_address": "0000:02:00.0",
             "guest_name": "/dev/disk/by-path/pci-0000:02:00.0", "guest_slot_name": null,

@@ -75,6 +75,8 @@ pub struct Place {
     pub live_only: bool,
     pub no_wait: bool,
     pub timeout_ms: u64,
+    /// Further properties, as JSON text.
+    pub properties: Option<String>,
 }
 
 /// Long enough for anything that does not hang, on a busy machine.
@@ -82,7 +84,15 @@ pub const AMPLE: u64 = 60_000;
 
 impl Default for Place {
     fn default() -> Self {
-        Self { id: None, address: None, scsi_bus: None, live_only: false, no_wait: false, timeout_ms: AMPLE }
+        Self {
+            id: None,
+            address: None,
+            scsi_bus: None,
+            live_only: false,
+            no_wait: false,
+            timeout_ms: AMPLE,
+            properties: None,
+        }
     }
 }
 

@@ -260,6 +260,7 @@ impl Api for CApi {
             slot: controller.place.address.as_ref().map_or(0, |(_, slot)| u32::from(*slot)),
             timeout_ms: milliseconds(controller.place.timeout_ms),
             flags: flags(&controller.place, None),
+            properties: strings.keep(controller.place.properties.as_ref()),
         };
         let (size, mut device) = (size_of_val(&request), zeroed::<kvm_hotplug_device>());
         let device_size = size_of_val(&device);
@@ -724,6 +725,7 @@ fn nic_struct(nic: &NicArgs, strings: &mut Strings, fds: &[RawFd]) -> kvm_hotplu
         boot_index: nic.boot_index.unwrap_or(0),
         tap_owner: nic.owner.unwrap_or(0),
         ganeti_entry: strings.keep(nic.ganeti.as_ref()),
+        properties: strings.keep(nic.place.properties.as_ref()),
         timeout_ms: milliseconds(nic.place.timeout_ms),
         flags: flags(&nic.place, nic.boot_index)
             | if nic.link_down { KVM_HOTPLUG_NIC_LINK_DOWN } else { 0 }
@@ -766,6 +768,7 @@ fn disk_struct(disk: &DiskArgs, strings: &mut Strings) -> kvm_hotplug_disk {
         format: format as u32,
         cache: if disk.uncached { Cache::None } else { Cache::default() } as u32,
         ganeti_entry: strings.keep(disk.ganeti.as_ref()),
+        properties: strings.keep(disk.place.properties.as_ref()),
         slot: if scsi { 0 } else { number },
         target: if scsi { number } else { 0 },
         boot_index: disk.boot_index.unwrap_or(0),

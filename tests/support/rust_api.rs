@@ -295,6 +295,12 @@ fn placement(place: &Place, scsi: bool) -> Result<Placement, Failure> {
         no_wait: place.no_wait,
         accept_chain: false,
         ganeti: None,
+        properties: place
+            .properties
+            .as_deref()
+            .map(model::properties::parse)
+            .transpose()?
+            .unwrap_or_default(),
     })
 }
 

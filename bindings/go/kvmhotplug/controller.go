@@ -20,6 +20,8 @@ type Controller struct {
 	Slot int `json:"slot,omitempty"`
 	// Queues are request queues, 1 to 1021; 0 for QEMU's default.
 	Queues int `json:"queues,omitempty"`
+	// Properties are further properties of the device in QEMU; see [NIC].
+	Properties map[string]any `json:"properties,omitempty"`
 	// LiveOnly: live or not at all. What would take effect after a reboot fails with [ErrNotHotpluggable].
 	LiveOnly bool `json:"live_only,omitempty"`
 	// NoWait: do not wait for QEMU. The answer is [Pending], and [EventAdded] or [EventAddFailed] says how it went.
@@ -57,11 +59,12 @@ func (g *Guest) PlanController(ctx context.Context, controller Controller) (Plan
 
 func (c *Controller) request(memory *arena) C.struct_kvm_hotplug_controller {
 	request := C.struct_kvm_hotplug_controller{
-		id:     memory.optional("the id", c.ID),
-		model:  memory.optional("the model", c.Model),
-		bus:    memory.optional("the bus", c.Bus),
-		slot:   memory.number("Slot", c.Slot),
-		queues: memory.number("Queues", c.Queues),
+		properties: memory.object("Properties", c.Properties),
+		id:         memory.optional("the id", c.ID),
+		model:      memory.optional("the model", c.Model),
+		bus:        memory.optional("the bus", c.Bus),
+		slot:       memory.number("Slot", c.Slot),
+		queues:     memory.number("Queues", c.Queues),
 	}
 	if c.NoWait {
 		request.flags |= C.KVM_HOTPLUG_NO_WAIT

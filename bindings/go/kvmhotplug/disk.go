@@ -61,6 +61,8 @@ type Disk struct {
 	// GanetiEntry is what Ganeti has of the disk, a JSON object, for a record in Ganeti's format: it stands in the list as it
 	// is given. An ID that is empty is taken from it, and the cache mode follows from it.
 	GanetiEntry json.RawMessage `json:"ganeti,omitempty"`
+	// Properties are further properties of the device in QEMU, such as "werror": "stop"; see [NIC].
+	Properties map[string]any `json:"properties,omitempty"`
 	// AcceptChain: if the disk is there already, the files that its image is made of now are recorded in place of those that
 	// were, and Backing in place of its rule.
 	AcceptChain bool `json:"accept_chain,omitempty"`
@@ -119,6 +121,7 @@ func (d *Disk) request(memory *arena) C.struct_kvm_hotplug_disk {
 		slot:                memory.number("Slot", d.Slot),
 	}
 	request.wwn = C.uint64_t(d.WWN)
+	request.properties = memory.object("Properties", d.Properties)
 	request.ganeti_entry = memory.optional("Ganeti's entry", string(d.GanetiEntry))
 	request.backing = C.uint32_t(d.Backing)
 	request.backing_paths = memory.strings("a path for backing files", d.BackingPaths)

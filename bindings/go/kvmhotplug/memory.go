@@ -5,6 +5,7 @@ package kvmhotplug
 import "C"
 
 import (
+	"encoding/json"
 	"math"
 	"strings"
 	"unsafe"
@@ -42,6 +43,18 @@ func (a *arena) optional(what, text string) *C.char {
 		return nil
 	}
 	return a.required(what, text)
+}
+
+// object is the JSON text of an object, NULL for an empty one.
+func (a *arena) object(what string, members map[string]any) *C.char {
+	if len(members) == 0 {
+		return nil
+	}
+	text, err := json.Marshal(members)
+	if err != nil && a.err == nil {
+		a.err = invalid("%s: %v", what, err)
+	}
+	return a.required(what, string(text))
 }
 
 func (a *arena) array(count int, size uintptr) unsafe.Pointer {

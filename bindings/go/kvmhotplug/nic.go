@@ -53,6 +53,9 @@ type NIC struct {
 	// GanetiEntry is what Ganeti has of the NIC, a JSON object, for a record in Ganeti's format: it stands in the list as it
 	// is given. ID, MAC and Bridge that are empty are taken from it.
 	GanetiEntry json.RawMessage `json:"ganeti,omitempty"`
+	// Properties are further properties of the device in QEMU, such as "rx_queue_size": 1024 or "csum": false. Values are
+	// strings, whole numbers and booleans. QEMU is asked which it knows, and of which type. They are recorded and verified.
+	Properties map[string]any `json:"properties,omitempty"`
 	// LinkDown: with its cable pulled, until [Guest.SetLink] says otherwise.
 	LinkDown bool `json:"link_down,omitempty"`
 	// LiveOnly: live or not at all. What would take effect after a reboot fails with [ErrNotHotpluggable].
@@ -111,6 +114,7 @@ func (n *NIC) request(memory *arena) (C.struct_kvm_hotplug_nic, func()) {
 		slot:         memory.number("Slot", n.Slot),
 		netns:        memory.optional("the network namespace", n.NetworkNamespace),
 		ganeti_entry: memory.optional("Ganeti's entry", string(n.GanetiEntry)),
+		properties:   memory.object("Properties", n.Properties),
 	}
 	request.flags |= memory.given(n.BootIndex, "BootIndex", &request.boot_index, C.KVM_HOTPLUG_BOOT_INDEX)
 	request.flags |= memory.given(n.TapOwner, "TapOwner", &request.tap_owner, C.KVM_HOTPLUG_TAP_OWNER)

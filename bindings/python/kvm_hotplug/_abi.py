@@ -718,6 +718,7 @@ class kvm_hotplug_nic(Structure):
         ("reserved", c_uint32),
         ("netns", c_char_p),
         ("ganeti_entry", c_char_p),
+        ("properties", c_char_p),
     ]
 
 
@@ -747,6 +748,7 @@ class kvm_hotplug_disk(Structure):
         ("backing", c_uint32),
         ("backing_count", c_uint32),
         ("ganeti_entry", c_char_p),
+        ("properties", c_char_p),
     ]
 
 
@@ -759,6 +761,7 @@ class kvm_hotplug_controller(Structure):
         ("slot", c_uint32),
         ("timeout_ms", c_uint32),
         ("flags", c_uint32),
+        ("properties", c_char_p),
     ]
 
 
@@ -898,9 +901,9 @@ SIZES = {
     kvm_runtime_adopt_options: 56,
     kvm_hotplug_open_options: 16,
     kvm_hotplug_device: 960,
-    kvm_hotplug_nic: 112,
-    kvm_hotplug_disk: 128,
-    kvm_hotplug_controller: 40,
+    kvm_hotplug_nic: 120,
+    kvm_hotplug_disk: 136,
+    kvm_hotplug_controller: 48,
     kvm_hotplug_add_batch: 56,
     kvm_hotplug_del_options: 16,
     kvm_hotplug_del_batch: 24,

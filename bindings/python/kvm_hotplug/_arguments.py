@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import math
 import os
 import time
-from typing import Any, Iterable, Optional, Sequence, Union
+from typing import Any, Iterable, Mapping, Optional, Sequence, Union
 
 from .errors import invalid
 
@@ -26,6 +27,15 @@ def encoded(what: str, text: Text) -> bytes:
 
 def optional(what: str, text: Optional[Text]) -> Optional[bytes]:
     return None if text is None else encoded(what, text)
+
+
+def json_object(what: str, members: Optional[Mapping[str, Any]]) -> Optional[bytes]:
+    if not members:
+        return None
+    try:
+        return encoded(what, json.dumps(dict(members)))
+    except (TypeError, ValueError) as error:
+        raise invalid(f"{what}: {error}") from None
 
 
 def number(what: str, value: int, most: int = MOST) -> int:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional, Sequence
+from typing import Mapping, Optional, Sequence, Union
 
 from . import _abi
 from ._abi import AIO, Backing, Cache, DetectZeroes, Discard, Flag, Format, Incoming, Vhost
-from ._arguments import Text, encoded, integers, number, optional, signed, texts
+from ._arguments import Text, encoded, integers, json_object, number, optional, signed, texts
+
+#: Names and values of a device's properties.
+Properties = Mapping[str, Union[str, int, bool]]
 
 
 def flags(**given: bool) -> int:
@@ -60,6 +63,9 @@ class NIC:
     #: What Ganeti has of the NIC, for a record in Ganeti's format: JSON text of an object, which stands in
     #: the list as it is given. id, mac and bridge that are None are taken from it.
     ganeti_entry: Optional[str] = None
+    #: Further properties of the device in QEMU, such as {"rx_queue_size": 1024, "csum": False}. QEMU is asked
+    #: which it knows, and of which type. They are recorded and verified.
+    properties: Optional[Properties] = None
     #: The link is down until Guest.set_link() sets it up.
     link_down: bool = False
     #: Now or not at all: what would wait for a reboot fails with ErrorKind.NOT_HOTPLUGGABLE.
@@ -85,6 +91,7 @@ class NIC:
             tap_owner=number("tap_owner", self.tap_owner or 0),
             netns=optional("netns", self.netns),
             ganeti_entry=optional("ganeti_entry", self.ganeti_entry),
+            properties=json_object("properties", self.properties),
             timeout_ms=milliseconds,
             flags=flags(
                 boot_index=self.boot_index is not None,
@@ -149,6 +156,8 @@ class Disk:
     backing_paths: Sequence[Text] = ()
     #: As of a NIC. The cache mode of the disk follows from its dev_type.
     ganeti_entry: Optional[str] = None
+    #: Further properties of the device in QEMU, such as {"werror": "stop"}, as of a NIC.
+    properties: Optional[Properties] = None
     #: The guest cannot write; the image is opened read-only.
     read_only: bool = False
     #: Others may write to the image at once; the guests must know.
@@ -186,6 +195,7 @@ class Disk:
             backing=number("backing", self.backing),
             backing_count=len(self.backing_paths),
             ganeti_entry=optional("ganeti_entry", self.ganeti_entry),
+            properties=json_object("properties", self.properties),
             flags=flags(
                 boot_index=self.boot_index is not None,
                 disk_scsi_address=self.scsi is not None,
@@ -214,6 +224,8 @@ class Controller:
     queues: int = 0
     #: Slot on bus, 0 to 31.
     slot: int = 0
+    #: Further properties of the device in QEMU, as of a NIC.
+    properties: Optional[Properties] = None
     live_only: bool = False
     no_wait: bool = False
 
@@ -224,6 +236,7 @@ class Controller:
             bus=optional("bus", self.bus),
             queues=number("queues", self.queues),
             slot=number("slot", self.slot),
+            properties=json_object("properties", self.properties),
             timeout_ms=milliseconds,
             flags=flags(live_only=self.live_only, no_wait=self.no_wait),
         )

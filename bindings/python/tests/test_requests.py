@@ -42,6 +42,7 @@ TEXTS = {
     "netns": "/run/netns/blue",
     "ganeti_entry": '{"uuid": "u"}',
 }
+PROPERTIES = '{"packed": true}'
 VALUES = {
     "vhost": Vhost.REQUIRED,
     "format": Format.QCOW2,
@@ -51,6 +52,7 @@ VALUES = {
     "detect_zeroes": DetectZeroes.UNMAP,
     "backing": Backing.FILES,
     "incoming": Incoming.FD,
+    "properties": {"packed": True},
 }
 
 
@@ -91,7 +93,7 @@ class Requests(TestCase):
         return struct
 
     def test_nic(self) -> None:
-        struct = self.comes(filled(NIC), tap_fds=[21, 22], tap_fd_count=2)
+        struct = self.comes(filled(NIC), tap_fds=[21, 22], tap_fd_count=2, properties=PROPERTIES)
         wanted = Flag.BOOT_INDEX | Flag.TAP_OWNER | Flag.NIC_LINK_DOWN | Flag.LIVE_ONLY | Flag.NO_WAIT
         self.assertEqual(struct.flags, wanted)
         self.assertEqual(NIC(boot_index=0, tap_owner=0)._request().flags, Flag.BOOT_INDEX | Flag.TAP_OWNER)
@@ -99,7 +101,12 @@ class Requests(TestCase):
 
     def test_disk(self) -> None:
         struct = self.comes(
-            filled(Disk), target=31, lun=32, backing_paths=[b"/srv/a", b"/srv/b"], backing_count=2
+            filled(Disk),
+            target=31,
+            lun=32,
+            backing_paths=[b"/srv/a", b"/srv/b"],
+            backing_count=2,
+            properties=PROPERTIES,
         )
         wanted = Flag.DISK_READ_ONLY | Flag.DISK_SHARE_RW | Flag.DISK_SCSI_ADDRESS | Flag.DISK_ACCEPT_CHAIN
         self.assertEqual(struct.flags, wanted | Flag.BOOT_INDEX | Flag.LIVE_ONLY | Flag.NO_WAIT)
@@ -108,7 +115,7 @@ class Requests(TestCase):
         self.assertEqual(Disk("/a")._request().flags, 0)
 
     def test_controller(self) -> None:
-        self.assertEqual(self.comes(filled(Controller)).flags, Flag.LIVE_ONLY | Flag.NO_WAIT)
+        self.assertEqual(self.comes(filled(Controller), properties=PROPERTIES).flags, Flag.LIVE_ONLY | Flag.NO_WAIT)
 
     def test_boot_options(self) -> None:
         every = Flag.BOOT_PAUSED | Flag.BOOT_DRY_RUN | Flag.BOOT_SET_MONITOR

@@ -9,7 +9,9 @@ use kvm_hotplug::guest::{
     ControllerRequest, DiskRequest, NicRequest, PlaceRequest, Placement, Removal, TapSource,
 };
 use kvm_hotplug::ids::{IfName, MacAddr};
+use kvm_hotplug::model::properties;
 use kvm_hotplug::slots::scsi::ControllerSpec;
+use kvm_hotplug::sorted;
 
 use crate::cli::values::rule;
 use crate::cli::{DiskArguments, NicArguments, PlaceArguments, RemovalArguments, ScsiArguments};
@@ -19,10 +21,17 @@ fn place(arguments: &PlaceArguments, unit: Option<(u32, u32)>) -> PlaceRequest<'
     PlaceRequest { id: arguments.id.as_deref(), bus: arguments.bus.as_deref(), slot: arguments.slot, unit }
 }
 
+/// With what is said of all kinds of devices besides their places.
+fn further(arguments: &PlaceArguments, placement: Placement) -> Result<Placement> {
+    let properties = sorted::object(arguments.property.iter().cloned());
+    properties::check(&properties)?;
+    Ok(Placement { live_only: arguments.live_only, properties, ..placement })
+}
+
 pub(crate) fn nic(arguments: &NicArguments) -> Result<NicRequest> {
-    let placement = place(&arguments.place, None).on_pci()?;
+    let placement = further(&arguments.place, place(&arguments.place, None).on_pci()?)?;
     Ok(NicRequest {
-        placement: Placement { live_only: arguments.place.live_only, ..placement },
+        placement,
         mac: arguments.mac.as_deref().map(MacAddr::parse).transpose()?,
         queues: given(arguments.queues).unwrap_or(1),
         vhost: arguments.vhost.unwrap_or_default(),
@@ -73,19 +82,19 @@ pub(crate) fn disk(arguments: &DiskArguments) -> Result<DiskRequest> {
     let unit = has_unit.then(|| (arguments.target.unwrap_or(0), arguments.lun.unwrap_or(0)));
     let place = place(&arguments.place, unit);
     let placement = if spec.is_scsi() { place.on_scsi()? } else { place.on_pci()? };
-    let (live_only, accept_chain) = (arguments.place.live_only, arguments.accept_chain);
-    let placement = Placement { live_only, accept_chain, ..placement };
+    let accept_chain = arguments.accept_chain;
+    let placement = Placement { accept_chain, ..further(&arguments.place, placement)? };
     Ok(DiskRequest { placement, spec, format: arguments.format.unwrap_or(FormatRequest::Raw) })
 }
 
 pub(crate) fn controller(arguments: &ScsiArguments) -> Result<ControllerRequest> {
-    let placement = place(&arguments.place, None).on_pci()?;
+    let placement = further(&arguments.place, place(&arguments.place, None).on_pci()?)?;
     let mut spec = ControllerSpec::default();
     if let Some(model) = &arguments.place.model {
         spec.model.clone_from(model);
     }
     spec.queues = given(arguments.queues);
-    Ok(ControllerRequest { placement: Placement { live_only: arguments.place.live_only, ..placement }, spec })
+    Ok(ControllerRequest { placement, spec })
 }
 
 /// A removal that is only asked for.

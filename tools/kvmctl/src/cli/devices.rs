@@ -3,6 +3,7 @@
 use clap::{Args, ValueHint};
 use kvm_hotplug::disk::{Aio, Cache, DetectZeroes, Discard, FormatRequest};
 use kvm_hotplug::net::vhost::VhostMode;
+use serde_json::Value;
 
 use super::values::{self, Backing};
 
@@ -21,6 +22,9 @@ pub(crate) struct PlaceArguments {
     /// QEMU device model (default: virtio-net-pci, virtio-blk-pci)
     #[arg(long, value_name = "NAME")]
     pub(crate) model: Option<String>,
+    /// Further property of the device in QEMU, as in werror=stop or packed=on; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = values::property)]
+    pub(crate) property: Vec<(String, Value)>,
     /// Fail rather than record it for the next boot
     #[arg(long)]
     pub(crate) live_only: bool,

@@ -7,6 +7,7 @@ use kvm_hotplug::disk::{Aio, BackingRule, Cache, DetectZeroes, Discard, FormatRe
 use kvm_hotplug::net::vhost::VhostMode;
 use kvm_hotplug::slots::pci::{SlotKind, SlotPolicy};
 use kvm_hotplug::store::Format;
+use serde_json::Value;
 
 use crate::failure::{Failure, Result};
 
@@ -59,6 +60,20 @@ pub(crate) enum Size {
     /// What the image has now.
     Now,
     Bytes(u64),
+}
+
+/// A property of a device. Of texts, the library makes what QEMU has the property as.
+pub(crate) fn property(text: &str) -> std::result::Result<(String, Value), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| "not of the form NAME=VALUE".to_owned())?;
+    let value = match value {
+        "true" => Value::Bool(true),
+        "false" => Value::Bool(false),
+        _ => match value.parse::<i64>() {
+            Ok(number) => number.into(),
+            Err(_) => value.into(),
+        },
+    };
+    Ok((name.to_owned(), value))
 }
 
 /// Where a migration comes from.
