@@ -694,6 +694,14 @@ enum kvm_hotplug_vhost {
  *  one that opens the record completes or undoes the add, as after a crash. */
 #define KVM_HOTPLUG_NO_WAIT (1 << 3)
 
+/** Flag of struct kvm_hotplug_nic and struct kvm_hotplug_disk: if the guest has a device with the id that
+ *  the record does not have, such as one whose agent was killed before it had recorded it, and its
+ *  settings are those that are asked for, it is recorded, and nothing else is done. The answer is that of
+ *  a repeated call. Without the flag, or if a setting differs, the call fails with -EEXIST. It takes an
+ *  id, also one that follows from ganeti_entry, and for a NIC its mac. What QEMU does not show (aio,
+ *  discard, tap_owner, and queues of a disk that are not asked for) is recorded as asked for. */
+#define KVM_HOTPLUG_ADOPT (1 << 29)
+
 /** Flag of requests: boot_index is given, also when it is 0. */
 #define KVM_HOTPLUG_BOOT_INDEX (1 << 1)
 /** Flag of struct kvm_hotplug_nic: tap_owner is given, also when it is 0. */
@@ -747,7 +755,7 @@ struct kvm_hotplug_nic {
     uint32_t tap_owner;
     uint32_t timeout_ms; /**< Milliseconds for all of it; 0 means 5000. */
     /** KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_TAP_OWNER, KVM_HOTPLUG_NIC_LINK_DOWN,
-     *  KVM_HOTPLUG_NO_WAIT. */
+     *  KVM_HOTPLUG_NO_WAIT, KVM_HOTPLUG_ADOPT. */
     uint32_t flags;
     uint32_t reserved; /**< Must be 0. */
     /** Network namespace in which the tap is made and the bridge looked for: an absolute path, such as
@@ -876,7 +884,7 @@ struct kvm_hotplug_disk {
     uint32_t timeout_ms; /**< Milliseconds for all of it; 0 means 5000. */
     /** KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_DISK_READ_ONLY,
      *  KVM_HOTPLUG_DISK_SHARE_RW, KVM_HOTPLUG_DISK_SCSI_ADDRESS, KVM_HOTPLUG_NO_WAIT,
-     *  KVM_HOTPLUG_DISK_ACCEPT_CHAIN. */
+     *  KVM_HOTPLUG_DISK_ACCEPT_CHAIN, KVM_HOTPLUG_ADOPT. */
     uint32_t flags;
     uint64_t wwn; /**< World wide name the guest sees, for "scsi-hd"; 0 for none. */
     uint32_t target; /**< SCSI target on bus, 0 to 255, with KVM_HOTPLUG_DISK_SCSI_ADDRESS. */
@@ -1784,8 +1792,8 @@ int kvm_runtime_check(const struct kvm_runtime *runtime, uint32_t flags, const c
 /** Adds a NIC to the record of a guest that does not run; kvm_runtime_boot() starts the guest with it. Any
  *  device model will do. The slot is chosen now. The boot opens the tap, with the name or pattern in
  *  ifname. The device's state is KVM_HOTPLUG_STATE_AFTER_REBOOT until then.
- *  `nic`: as for kvm_hotplug_add_nic(); tap_fds, KVM_HOTPLUG_LIVE_ONLY and KVM_HOTPLUG_NO_WAIT are
- *  refused, timeout_ms does not count.
+ *  `nic`: as for kvm_hotplug_add_nic(); tap_fds, KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT and
+ *  KVM_HOTPLUG_ADOPT are refused, timeout_ms does not count.
  *  Returns 0, or fails like any change of a record, and like kvm_hotplug_add_nic() where that asks neither
  *  QEMU nor the guest. */
 int kvm_runtime_add_nic(struct kvm_runtime *runtime, const struct kvm_hotplug_nic *nic, size_t nic_size,
@@ -1796,8 +1804,8 @@ int kvm_runtime_add_nic(struct kvm_runtime *runtime, const struct kvm_hotplug_ni
  *  Any device model on a PCI or SCSI bus will do. The address is chosen now, with a SCSI controller if it
  *  needs one. The image is opened and closed again, to see whether it can be opened and what it is. The
  *  device's state is KVM_HOTPLUG_STATE_AFTER_REBOOT until the boot.
- *  `disk`: as for kvm_hotplug_add_disk(); KVM_HOTPLUG_LIVE_ONLY and KVM_HOTPLUG_NO_WAIT are refused,
- *  timeout_ms does not count.
+ *  `disk`: as for kvm_hotplug_add_disk(); KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT and KVM_HOTPLUG_ADOPT
+ *  are refused, timeout_ms does not count.
  *  Returns 0, or fails like any change of a record, and like kvm_hotplug_add_disk() where that asks
  *  neither QEMU nor the guest. */
 int kvm_runtime_add_disk(struct kvm_runtime *runtime, const struct kvm_hotplug_disk *disk, size_t disk_size,

@@ -18,6 +18,8 @@ mod by_path;
 mod changing;
 #[path = "hotplug_scripted/concurrency.rs"]
 mod concurrency;
+#[path = "hotplug_scripted/foreign.rs"]
+mod foreign;
 #[path = "hotplug_scripted/identity.rs"]
 mod identity;
 #[path = "hotplug_scripted/images.rs"]
@@ -57,6 +59,7 @@ use async_add::*;
 use by_path::*;
 use changing::*;
 use concurrency::*;
+use foreign::*;
 use identity::*;
 use images::*;
 use journal_replay::*;
@@ -213,6 +216,10 @@ through_every_api! {
     events_are_bounded,
     a_late_word_is_not_believed_by_later_agents,
     a_reset_completes_removals,
+    // foreign
+    an_unrecorded_nic_is_recorded_when_that_is_asked_for,
+    an_unrecorded_nic_that_is_another_one_is_left_alone,
+    a_list_with_an_unrecorded_nic_is_all_or_nothing,
     // identity
     a_late_word_does_not_end_the_removal_of_the_present_one,
     a_device_of_the_next_boot_does_not_go_with_its_namesake,

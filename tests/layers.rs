@@ -25,7 +25,8 @@ const LINES: &[&[&str]] = &[
     &["store"],
     &["boot"],
     &["engine"],
-    &["adopt", "guest"],
+    &["adopt"],
+    &["guest"],
     &["capi"],
     &["lib"],
 ];

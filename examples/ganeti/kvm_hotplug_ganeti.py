@@ -144,7 +144,9 @@ def HotAddDevice(hypervisor, instance, dev_type, device, extra, seq, place=None)
             if dev_type == _NIC:
                 _add_nic(hypervisor, guest, instance, device, seq, place or {})
             else:
-                guest.add_disk(Disk(path=extra[0], ganeti_entry=_entry(device), live_only=True))
+                # Its id is made of Ganeti's uuid: what the guest has under it is a disk of Ganeti's whose node
+                # daemon was killed before it had written the runtime file.
+                guest.add_disk(Disk(path=extra[0], ganeti_entry=_entry(device), live_only=True, adopt=True))
         except KvmHotplugError as error:
             _failed("adding %s" % device_id, error)
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::argument::Argument;
 use super::report::{Dropped, Pinned};
-use super::shown::ShownDevice;
+use crate::engine::shown::ShownDevice;
 use crate::slots::scsi;
 use crate::sorted;
 

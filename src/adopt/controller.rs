@@ -1,19 +1,10 @@
 //! A SCSI controller that runs.
 
-use super::shown::ShownDevice;
 use super::taken::{Sight, Taken, Why, further};
+use crate::engine::shown::{OF_CONTROLLER, ShownDevice};
 use crate::ids::Address;
 use crate::model::Spec;
-use crate::slots::scsi;
 use crate::slots::scsi::ControllerSpec;
-
-/// What is read of a controller.
-pub(super) const PROPERTIES: &[&str] = &["num_queues"];
-
-/// Whether it is a controller of a model that a record can have. Others are recorded with the command.
-pub(super) fn is_controller(device: &ShownDevice) -> bool {
-    scsi::spec::is_live_model(&device.driver)
-}
 
 /// Its settings, or why it stays in the command.
 pub(super) fn take(sight: &Sight<'_>, device: &ShownDevice) -> Result<Taken, Why> {
@@ -27,7 +18,7 @@ pub(super) fn take(sight: &Sight<'_>, device: &ShownDevice) -> Result<Taken, Why
         spec: Spec::Controller(spec),
         address,
         names: None,
-        properties: further(device, argument, PROPERTIES),
+        properties: further(device, argument, OF_CONTROLLER),
         goes: argument.into_iter().map(|argument| argument.at).collect(),
         notes: Vec::new(),
     })

@@ -7,9 +7,9 @@ use serde_json::Map;
 use super::argument::Argument;
 use super::report::{Left, Recorded, Report};
 use super::request::{AdoptRequest, Adopted};
-use super::shown::ShownDevice;
 use super::taken::{Sight, Taken, Why};
 use super::{command, controller, defaults, disk, nic};
+use crate::engine::shown::ShownDevice;
 use crate::error::Result;
 use crate::ids::{Address, DeviceId};
 use crate::model::{DEFAULT_RESERVED, Device, Presence, Record, Spec};
@@ -106,7 +106,7 @@ fn place(address: &Address) -> (u16, u16) {
     }
 }
 
-fn take(
+pub(super) fn take(
     sight: &Sight<'_>,
     elsewhere: &BTreeMap<String, String>,
     device: &ShownDevice,
@@ -121,9 +121,9 @@ fn take(
         return Err(format!("{named} is in the file of -readconfig"));
     }
     let taken = match () {
-        () if nic::is_nic(device) => nic::take(sight, device)?,
-        () if disk::is_disk(device) => disk::take(sight, device)?,
-        () if controller::is_controller(device) => controller::take(sight, device)?,
+        () if device.is_nic() => nic::take(sight, device)?,
+        () if device.is_disk() => disk::take(sight, device)?,
+        () if device.is_controller() => controller::take(sight, device)?,
         () => return Err(format!("the record has no place for a {}", device.driver)),
     };
     let id = DeviceId::parse(id).map_err(|error| error.to_string())?;

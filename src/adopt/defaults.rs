@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::argument::Argument;
 use super::command::Rest;
 use super::report::Left;
-use super::shown::Shown;
+use crate::engine::shown::Shown;
 
 /// Options that keep QEMU from adding a NIC.
 const NETS: &[&str] = &["net", "netdev", "nic"];

@@ -1,5 +1,6 @@
 //! A disk that runs: of virtio or SCSI, over a raw or qcow2 image in a file or on a block device of the host.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
@@ -7,39 +8,22 @@ use serde_json::{Map, Value};
 
 use super::argument::{Argument, is_on};
 use super::disk_options::{self, Options};
-use super::shown::{ShownDevice, as_flag};
 use super::taken::{Sight, Taken, Why, backend_name, boot_index, flag, further};
 use crate::disk::{Cache, DetectZeroes, DiskSpec, Format};
-use crate::engine::LIVE_DISK_MODELS;
 use crate::engine::graph::ImageNodes;
+use crate::engine::shown::{OF_DISK, ShownDevice, as_flag};
 use crate::ids::Address;
 use crate::model::{BackendNames, Spec};
 use crate::slots::scsi;
 
-/// What is read of a disk.
-pub(super) const PROPERTIES: &[&str] = &[
-    "drive",
-    "serial",
-    "share-rw",
-    "bootindex",
-    "write-cache",
-    "logical_block_size",
-    "physical_block_size",
-    "num-queues",
-    "wwn",
-    "device_id",
-];
+/// What the names of descriptors that QEMU was given begin with.
+const FDSET: &str = "/dev/fdset/";
 
 /// The length of a serial up to which QEMU takes it for the id of a SCSI device as well.
 const DEVICE_ID: usize = 20;
 
 /// The block size of a disk of which nothing else is said.
 const USUAL_SIZE: u64 = 512;
-
-/// Whether it is a disk of a model that a record can have.
-pub(super) fn is_disk(device: &ShownDevice) -> bool {
-    LIVE_DISK_MODELS.contains(&device.driver.as_str())
-}
 
 /// Its settings, or why it stays in the command.
 pub(super) fn take(sight: &Sight<'_>, device: &ShownDevice) -> Result<Taken, Why> {
@@ -127,6 +111,12 @@ fn files(sight: &Sight<'_>, images: &[ImageNodes]) -> Result<(Format, Vec<PathBu
             }
         }
     }
+    // It may be recorded under the name that it is asked for by.
+    if let (Some(top), Some(image)) = (files.first_mut(), sight.image) {
+        if sight.host.is_same_file(top, image) {
+            image.clone_into(top);
+        }
+    }
     let format = formats.first().copied().ok_or("it has no image")?;
     Ok((format, files))
 }
@@ -138,12 +128,29 @@ fn text_of<'a>(sight: &Sight<'a>, node: &str, key: &str) -> Result<&'a str, Why>
 
 fn file_of(sight: &Sight<'_>, node: &str) -> Result<PathBuf, Why> {
     let name = text_of(sight, node, "file")?;
-    let Some(set) = name.strip_prefix("/dev/fdset/") else {
+    seen_file(sight, name).or_else(|why| hidden_file(sight, name).ok_or(why))
+}
+
+/// The file that a node names, or that a descriptor of its set is of.
+fn seen_file(sight: &Sight<'_>, name: &str) -> Result<PathBuf, Why> {
+    let Some(set) = name.strip_prefix(FDSET) else {
         return sight.host.absolute(Path::new(name));
     };
     let numbers = set.parse().map(|set| sight.shown.descriptors(set)).unwrap_or_default();
     let found = numbers.into_iter().find_map(|number| sight.host.file_of(number));
     found.ok_or_else(|| format!("which file fdset {set} has cannot be seen"))
+}
+
+/// Since 9.1, QEMU shows nothing of a set whose descriptors its owner has removed while a node read from
+/// them. The expected image is behind the only such set, if it is behind no other node, and QEMU has it open;
+/// the latter is looked at with each image.
+fn hidden_file(sight: &Sight<'_>, name: &str) -> Option<PathBuf> {
+    let image = sight.image?;
+    let is_hidden = |name: &&str| name.starts_with(FDSET) && seen_file(sight, name).is_err();
+    let hidden = BTreeSet::from_iter(sight.shown.files().filter(is_hidden));
+    let is_it = |name: &str| seen_file(sight, name).is_ok_and(|file| sight.host.is_same_file(&file, image));
+    let is_elsewhere = sight.shown.files().any(is_it);
+    (hidden.len() == 1 && hidden.contains(name) && !is_elsewhere).then(|| image.to_owned())
 }
 
 /// Limits that the record has no place for.
@@ -200,7 +207,7 @@ fn properties(
     spec: &DiskSpec,
     options: &Options,
 ) -> Map<String, Value> {
-    let mut properties = further(device, argument, PROPERTIES);
+    let mut properties = further(device, argument, OF_DISK);
     for (name, value) in &options.for_device {
         properties.entry(name.clone()).or_insert_with(|| value.as_str().into());
     }

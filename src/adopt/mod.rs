@@ -16,14 +16,16 @@ mod disk_options;
 mod from_process;
 mod nic;
 mod process;
+mod recognize;
 mod report;
 mod request;
-mod shown;
 mod taken;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 pub use from_process::CommandOfProcess;
+pub use recognize::recognize;
 pub use report::{Dropped, Left, Pinned, Recorded, Report};
 pub use request::{AdoptRequest, Adopted};
 
@@ -36,6 +38,12 @@ pub fn adopt(monitor: &Path, request: &AdoptRequest, deadline: &Deadline) -> Res
     let process = process::Process::of(&client, request)?;
     let arguments = argument::Argument::list(&process.command);
     let shown = ask::ask(&mut client, &arguments, deadline)?;
-    let sight = taken::Sight { shown: &shown, arguments: &arguments, host: &process };
+    let sight = taken::Sight {
+        shown: &shown,
+        arguments: &arguments,
+        host: &process,
+        vhosts: &BTreeMap::new(),
+        image: None,
+    };
     decide::decide(&sight, &process.command, &process.elsewhere(&arguments), request)
 }

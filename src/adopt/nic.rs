@@ -3,16 +3,11 @@
 use serde_json::{Map, Value};
 
 use super::argument::{Argument, is_off, is_on};
-use super::shown::{Netdev, ShownDevice};
 use super::taken::{SeenTap, Sight, Taken, Why, backend_name, boot_index, flag, further};
+use crate::engine::shown::{Netdev, OF_NIC, ShownDevice};
 use crate::ids::{Address, IfName, MacAddr};
 use crate::model::{BackendNames, Spec};
-use crate::net::models;
 use crate::net::spec::NicSpec;
-
-/// What is read of a NIC.
-pub(super) const PROPERTIES: &[&str] =
-    &["mac", "netdev", "bootindex", "romfile", "mq", "vectors", "host_mtu"];
 
 /// Members of `-netdev` that the record keeps, or that say how the tap was made.
 const OF_NETDEV: &[&str] = &[
@@ -37,11 +32,6 @@ const OF_NETDEV: &[&str] = &[
 
 /// Those of them that only the running QEMU has.
 const NOT_KEPT: &[&str] = &["sndbuf", "poll-us"];
-
-/// Whether it is a NIC of a model that a record can have.
-pub(super) fn is_nic(device: &ShownDevice) -> bool {
-    models::is_nic(&device.driver)
-}
 
 /// Its settings, or why it stays in the command.
 pub(super) fn take(sight: &Sight<'_>, device: &ShownDevice) -> Result<Taken, Why> {
@@ -170,7 +160,7 @@ fn has_vhost(option: &Argument) -> bool {
     given || ["vhost", "vhostforce"].iter().any(|name| option.member(name).is_some_and(is_on))
 }
 
-/// Of NICs that the command does not have: QEMU does not say which of them have vhost, only how many
+/// Of NICs that neither command nor record have: QEMU does not say which of them have vhost, only how many
 /// descriptors of it there are is seen.
 fn unlisted_vhost(sight: &Sight<'_>) -> Result<bool, Why> {
     let unknown = || "whether vhost-net moves its packets cannot be seen".to_owned();
@@ -179,6 +169,8 @@ fn unlisted_vhost(sight: &Sight<'_>) -> Result<bool, Why> {
         match sight.arguments.iter().find(|argument| argument.is("netdev", name)) {
             Some(option) if has_vhost(option) => listed += netdev.queues,
             Some(_) => {}
+            None if sight.vhosts.get(name) == Some(&true) => listed += netdev.queues,
+            None if sight.vhosts.contains_key(name) => {}
             None => unlisted += netdev.queues,
         }
     }
@@ -195,7 +187,7 @@ fn properties(
     argument: Option<&Argument>,
     spec: &NicSpec,
 ) -> Result<Map<String, Value>, Why> {
-    let mut properties = further(device, argument, PROPERTIES);
+    let mut properties = further(device, argument, OF_NIC);
     let asked = |name: &str| argument.and_then(|argument| argument.member(name));
     if spec.queues == 1 && asked("mq").is_some_and(is_on) {
         properties.insert("mq".to_owned(), true.into());

@@ -60,6 +60,12 @@ impl Process {
         Ok(Self { pid, command, directory, taps, files })
     }
 
+    /// One whose command does not matter.
+    pub(super) fn of_running(pid: i32) -> Self {
+        let taps = Taps::of_process(pid, MOST_DESCRIPTORS).ok();
+        Self { pid: Some(pid), command: Vec::new(), directory: None, taps, files: files_of(pid) }
+    }
+
     /// The ids that files of `-readconfig` name.
     pub(super) fn elsewhere(&self, arguments: &[Argument]) -> BTreeMap<String, String> {
         let named = arguments.iter().filter(|argument| argument.option == "readconfig");
@@ -146,6 +152,10 @@ impl HostView for Process {
 
     fn file_of(&self, descriptor: i32) -> Option<PathBuf> {
         self.files.as_ref()?.get(&descriptor).cloned()
+    }
+
+    fn is_same_file(&self, one: &Path, other: &Path) -> bool {
+        matches!((Identity::of_path(one), Identity::of_path(other)), (Ok(one), Ok(other)) if one == other)
     }
 
     fn absolute(&self, path: &Path) -> std::result::Result<PathBuf, Why> {

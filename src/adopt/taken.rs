@@ -1,12 +1,13 @@
 //! What becomes of one device: it is recorded, or it stays in the command.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
 use super::argument::Argument;
-use super::shown::{Shown, ShownDevice, as_flag};
 use crate::disk::DiskSpec;
+use crate::engine::shown::{Shown, ShownDevice, as_flag};
 use crate::ids::{Address, BackendName, IfName};
 use crate::model::{BackendNames, Spec};
 use crate::net::identity::{GivenTap, TapIdentity};
@@ -52,6 +53,8 @@ pub(super) trait HostView {
     fn vhosts(&self) -> Option<usize>;
     /// The file behind one of QEMU's descriptors.
     fn file_of(&self, descriptor: i32) -> Option<PathBuf>;
+    /// Whether both paths lead to one file.
+    fn is_same_file(&self, one: &Path, other: &Path) -> bool;
     /// Where a path leads that QEMU was given.
     fn absolute(&self, path: &Path) -> Result<PathBuf, Why>;
     /// Completes the settings of a disk by its image, which has these files below it.
@@ -64,6 +67,10 @@ pub(super) struct Sight<'a> {
     pub(super) shown: &'a Shown,
     pub(super) arguments: &'a [Argument],
     pub(super) host: &'a dyn HostView,
+    /// Whether vhost moves the packets of NICs that are recorded already, by their netdevs.
+    pub(super) vhosts: &'a BTreeMap<String, bool>,
+    /// The image that is expected, if it is known.
+    pub(super) image: Option<&'a Path>,
 }
 
 impl<'a> Sight<'a> {

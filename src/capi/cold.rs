@@ -9,20 +9,20 @@ use super::error::kvm_hotplug_error;
 use super::give::write_struct;
 use super::guard;
 use super::guest::{check_device_out, give_answer};
-use super::nic::{self, KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, kvm_hotplug_nic};
+use super::nic::{self, KVM_HOTPLUG_ADOPT, KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, kvm_hotplug_nic};
 use super::removal::kvm_hotplug_del_options;
 use super::runtime::kvm_runtime;
 use crate::guest::{Removal, coldplug};
 
 /// Flags that are about a guest that runs.
-const LIVE: u32 = KVM_HOTPLUG_LIVE_ONLY | KVM_HOTPLUG_NO_WAIT;
+const LIVE: u32 = KVM_HOTPLUG_LIVE_ONLY | KVM_HOTPLUG_NO_WAIT | KVM_HOTPLUG_ADOPT;
 
 /// Adds a NIC to the record of a guest that does not run; kvm_runtime_boot() starts the guest with it. Any
 /// device model will do. The slot is chosen now. The boot opens the tap, with the name or pattern in ifname.
 /// The device's state is KVM_HOTPLUG_STATE_AFTER_REBOOT until then.
 ///
-/// `nic`: as for kvm_hotplug_add_nic(); tap_fds, KVM_HOTPLUG_LIVE_ONLY and KVM_HOTPLUG_NO_WAIT are refused,
-/// timeout_ms does not count.
+/// `nic`: as for kvm_hotplug_add_nic(); tap_fds, KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT and
+/// KVM_HOTPLUG_ADOPT are refused, timeout_ms does not count.
 ///
 /// Returns 0, or fails like any change of a record, and like kvm_hotplug_add_nic() where that asks neither
 /// QEMU nor the guest.
@@ -59,8 +59,8 @@ pub unsafe extern "C" fn kvm_runtime_add_nic(
 /// one. The image is opened and closed again, to see whether it can be opened and what it is. The device's
 /// state is KVM_HOTPLUG_STATE_AFTER_REBOOT until the boot.
 ///
-/// `disk`: as for kvm_hotplug_add_disk(); KVM_HOTPLUG_LIVE_ONLY and KVM_HOTPLUG_NO_WAIT are refused,
-/// timeout_ms does not count.
+/// `disk`: as for kvm_hotplug_add_disk(); KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT and
+/// KVM_HOTPLUG_ADOPT are refused, timeout_ms does not count.
 ///
 /// Returns 0, or fails like any change of a record, and like kvm_hotplug_add_disk() where that asks neither
 /// QEMU nor the guest.

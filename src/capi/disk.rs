@@ -10,8 +10,8 @@ use super::error::kvm_hotplug_error;
 use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, give_answer, kvm_hotplug};
 use super::nic::{
-    KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, boot_index, flagged, narrow,
-    properties,
+    KVM_HOTPLUG_ADOPT, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, boot_index,
+    flagged, narrow, properties,
 };
 use crate::disk::{Aio, Cache, DetectZeroes, Discard, DiskSpec, Format, FormatRequest};
 use crate::error::{Error, Result};
@@ -76,7 +76,8 @@ pub struct kvm_hotplug_disk {
     /// Milliseconds for all of it; 0 means 5000.
     pub timeout_ms: u32,
     /// KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_DISK_READ_ONLY, KVM_HOTPLUG_DISK_SHARE_RW,
-    /// KVM_HOTPLUG_DISK_SCSI_ADDRESS, KVM_HOTPLUG_NO_WAIT, KVM_HOTPLUG_DISK_ACCEPT_CHAIN.
+    /// KVM_HOTPLUG_DISK_SCSI_ADDRESS, KVM_HOTPLUG_NO_WAIT, KVM_HOTPLUG_DISK_ACCEPT_CHAIN,
+    /// KVM_HOTPLUG_ADOPT.
     pub flags: u32,
     /// World wide name the guest sees, for "scsi-hd"; 0 for none.
     pub wwn: u64,
@@ -162,7 +163,8 @@ pub(super) unsafe fn request(disk: &kvm_hotplug_disk) -> Result<DiskRequest> {
         | KVM_HOTPLUG_DISK_SHARE_RW
         | KVM_HOTPLUG_DISK_SCSI_ADDRESS
         | KVM_HOTPLUG_NO_WAIT
-        | KVM_HOTPLUG_DISK_ACCEPT_CHAIN;
+        | KVM_HOTPLUG_DISK_ACCEPT_CHAIN
+        | KVM_HOTPLUG_ADOPT;
     check_flags(disk.flags, known, "disk flags")?;
     // SAFETY: passed on.
     let path = unsafe { required_path(disk.path, "path") }?;

@@ -31,6 +31,13 @@ pub const KVM_HOTPLUG_LIVE_ONLY: u32 = 1 << 0;
 /// that asks it waits for them. If the handle is closed first, the next one that opens the record completes
 /// or undoes the add, as after a crash.
 pub const KVM_HOTPLUG_NO_WAIT: u32 = 1 << 3;
+/// Flag of struct kvm_hotplug_nic and struct kvm_hotplug_disk: if the guest has a device with the id that the
+/// record does not have, such as one whose agent was killed before it had recorded it, and its settings are
+/// those that are asked for, it is recorded, and nothing else is done. The answer is that of a repeated call.
+/// Without the flag, or if a setting differs, the call fails with -EEXIST. It takes an id, also one that
+/// follows from ganeti_entry, and for a NIC its mac. What QEMU does not show (aio, discard, tap_owner, and
+/// queues of a disk that are not asked for) is recorded as asked for.
+pub const KVM_HOTPLUG_ADOPT: u32 = 1 << 29;
 /// Flag of requests: boot_index is given, also when it is 0.
 pub const KVM_HOTPLUG_BOOT_INDEX: u32 = 1 << 1;
 /// Flag of struct kvm_hotplug_nic: tap_owner is given, also when it is 0.
@@ -92,7 +99,7 @@ pub struct kvm_hotplug_nic {
     /// Milliseconds for all of it; 0 means 5000.
     pub timeout_ms: u32,
     /// KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_TAP_OWNER, KVM_HOTPLUG_NIC_LINK_DOWN,
-    /// KVM_HOTPLUG_NO_WAIT.
+    /// KVM_HOTPLUG_NO_WAIT, KVM_HOTPLUG_ADOPT.
     pub flags: u32,
     /// Must be 0.
     pub reserved: u32,
@@ -170,7 +177,8 @@ pub(super) unsafe fn request(nic: &kvm_hotplug_nic) -> Result<NicRequest> {
         | KVM_HOTPLUG_BOOT_INDEX
         | KVM_HOTPLUG_TAP_OWNER
         | KVM_HOTPLUG_NIC_LINK_DOWN
-        | KVM_HOTPLUG_NO_WAIT;
+        | KVM_HOTPLUG_NO_WAIT
+        | KVM_HOTPLUG_ADOPT;
     check_flags(nic.flags, known, "nic flags")?;
     check_reserved(nic.reserved, "nic")?;
     // SAFETY: passed on.
@@ -261,5 +269,5 @@ pub(super) unsafe fn placement(
 /// The same, with what the flags of all requests say.
 pub(super) fn flagged(placement: Placement, flags: u32) -> Placement {
     let (live_only, no_wait) = (flags & KVM_HOTPLUG_LIVE_ONLY != 0, flags & KVM_HOTPLUG_NO_WAIT != 0);
-    Placement { live_only, no_wait, ..placement }
+    Placement { live_only, no_wait, adopt: flags & KVM_HOTPLUG_ADOPT != 0, ..placement }
 }

@@ -14,6 +14,7 @@ pub mod identity;
 pub mod image;
 pub mod locks;
 pub mod look;
+pub mod models;
 pub mod node;
 pub mod overlay;
 mod path;

@@ -118,6 +118,7 @@ impl GuestState {
         };
         match prepared {
             Preparation::Answer(outcome) => Ok(AddItem::Answered(outcome)),
+            Preparation::Adopt(device) => Ok(AddItem::Adopt(device)),
             Preparation::Later(spec, why) => {
                 let mut next = self.next_record();
                 let (device, _) = self.plan_for_next_boot(&mut next, spec, &placement, why.clone())?;
@@ -133,7 +134,7 @@ impl GuestState {
     async fn reserve_item(&mut self, item: &AddItem) -> Result<()> {
         match item {
             AddItem::Answered(_) => {}
-            AddItem::Later(device, _) => self.reserve(device),
+            AddItem::Adopt(device) | AddItem::Later(device, _) => self.reserve(device),
             AddItem::Plug { opened, placement, .. } => {
                 let add_plan = self.add_plan(opened, placement, 0).await?;
                 self.fdsets.release(&add_plan.device.id);
@@ -164,7 +165,8 @@ impl GuestState {
     /// way out.
     fn release_reservations(&mut self) {
         for device in std::mem::take(&mut self.reserved) {
-            if self.is_known(device.id.as_str()) {
+            // What was to be adopted stays where it is.
+            if self.is_known(device.id.as_str()) || self.is_shown(device.id.as_str()) {
                 continue;
             }
             self.slots.release(&device);
@@ -250,7 +252,10 @@ impl GuestState {
     /// The inventory of the guest may be a new one, and the record may have been completed from the journal,
     /// where those that wait for a reboot are not.
     async fn record_the_rest(&mut self, devices: &[Device]) -> Result<()> {
-        devices.iter().for_each(|device| self.slots.occupy(device));
+        for device in devices {
+            self.slots.occupy(device);
+            self.fdsets.adopt(&device.id);
+        }
         let lacking = |device: &&Device| !self.is_recorded(device.id.as_str());
         let lacking: Vec<&Device> = devices.iter().filter(lacking).collect();
         if lacking.is_empty() {
@@ -270,7 +275,7 @@ impl GuestState {
             let generation = made.next.next_generation;
             let devices = match item {
                 AddItem::Answered(_) => continue,
-                AddItem::Later(device, _) => {
+                AddItem::Adopt(device) | AddItem::Later(device, _) => {
                     device.generation = generation;
                     vec![device.clone()]
                 }

@@ -61,6 +61,8 @@ impl AddRequest {
 pub(super) enum AddItem {
     /// Nothing: it is there already.
     Answered(Outcome),
+    /// It is recorded: the guest has it.
+    Adopt(Device),
     /// It is recorded for the next boot.
     Later(Device, DeferReason),
     /// It is plugged in; this is the device of the last try.
@@ -71,13 +73,14 @@ impl AddItem {
     pub(super) fn placement(&self) -> Option<&Placement> {
         match self {
             Self::Plug { placement, .. } => Some(placement),
-            Self::Answered(_) | Self::Later(..) => None,
+            Self::Answered(_) | Self::Adopt(_) | Self::Later(..) => None,
         }
     }
 
     pub(super) fn into_answer(self) -> Option<Outcome> {
         match self {
             Self::Answered(outcome) => Some(outcome),
+            Self::Adopt(device) => Some(Outcome::Done(device)),
             Self::Later(device, why) => Some(Outcome::AfterReboot(device, why)),
             Self::Plug { device, .. } => device.map(Outcome::Done),
         }
@@ -86,7 +89,7 @@ impl AddItem {
     pub(super) fn fds(&self) -> &[Descriptor] {
         match self {
             Self::Plug { opened, .. } => &opened.fds,
-            Self::Answered(_) | Self::Later(..) => &[],
+            Self::Answered(_) | Self::Adopt(_) | Self::Later(..) => &[],
         }
     }
 }

@@ -30,6 +30,8 @@ pub struct Placement {
     /// Of a disk that is there already: its image may be made of other files than recorded, which are
     /// recorded from then on.
     pub accept_chain: bool,
+    /// Record what the guest has under the id, if that is what is asked for.
+    pub adopt: bool,
     /// What Ganeti has of the device, if the caller has handed it over.
     pub ganeti: Option<Box<GanetiEntry>>,
     /// Further properties of the device in QEMU.

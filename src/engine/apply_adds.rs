@@ -209,6 +209,6 @@ fn reason<T>(prepared: Preparation<T>) -> Option<(Spec, DeferReason)> {
     match prepared {
         Preparation::Later(spec, why) => Some((spec, why)),
         Preparation::Answer(Outcome::AfterReboot(device, why)) => Some((device.spec, why)),
-        Preparation::Answer(_) | Preparation::Now(_) => None,
+        Preparation::Answer(_) | Preparation::Adopt(_) | Preparation::Now(_) => None,
     }
 }

@@ -130,7 +130,7 @@ impl AddItem {
     fn device(&self) -> Option<&Device> {
         match self {
             Self::Answered(_) => None,
-            Self::Later(device, _) => Some(device),
+            Self::Adopt(device) | Self::Later(device, _) => Some(device),
             Self::Plug { device, .. } => device.as_ref(),
         }
     }
@@ -139,6 +139,7 @@ impl AddItem {
     fn pending(&self) -> Option<Outcome> {
         match self {
             Self::Answered(outcome) => Some(outcome.clone()),
+            Self::Adopt(device) => Some(Outcome::Done(device.clone())),
             Self::Later(device, why) => Some(Outcome::AfterReboot(device.clone(), why.clone())),
             Self::Plug { device, .. } => {
                 device.clone().map(|device| Outcome::Pending(device, PendingReason::NotAwaited))

@@ -77,6 +77,7 @@ impl GuestState {
                 self.accept_chain(request).await?;
                 return Ok(Preparation::Answer(outcome));
             }
+            Preparation::Adopt(device) => return Ok(Preparation::Adopt(device)),
             Preparation::Later(spec, why) => return Ok(Preparation::Later(spec, why)),
             Preparation::Now(now) => now,
         };
@@ -100,6 +101,9 @@ impl GuestState {
                 request.check_chain(&device, self.open_image(&spec).await)?;
             }
             return self.answer_existing(device, request.placement.live_only).map(Preparation::Answer);
+        }
+        if let Some(device) = self.recognize_disk(&settled, deadline).await? {
+            return Ok(Preparation::Adopt(device));
         }
         let (spec, image) = self.resolve_image(settled.spec, request.format).await?;
         self.contents().dialect().check_disk(&spec, request.placement.ganeti.as_deref())?;
@@ -126,7 +130,7 @@ impl GuestState {
         self.replace(next).await
     }
 
-    async fn check_unshared(&self, spec: &DiskSpec, image: &Image) -> Result<()> {
+    pub(super) async fn check_unshared(&self, spec: &DiskSpec, image: &Image) -> Result<()> {
         let paths = files_to_compare(self.present_or_coming(&self.contents()), spec, image);
         let files = self.identify_files(paths).await?;
         check_unshared(self.present_or_coming(&self.contents()), spec, image, &files)

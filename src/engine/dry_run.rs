@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::outcome::Outcome;
 use crate::ids::Address;
-use crate::model::Spec;
+use crate::model::{Device, Spec};
 
 /// What would happen.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +23,8 @@ pub struct DryRun {
 pub(super) enum Preparation<T> {
     /// It is there already.
     Answer(Outcome),
+    /// The guest has it, and the record gets it.
+    Adopt(Device),
     /// It has to wait for the next boot.
     Later(Spec, super::outcome::DeferReason),
     /// It can be done, with this.

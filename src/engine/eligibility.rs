@@ -3,21 +3,13 @@
 
 use super::guest_state::GuestState;
 use super::outcome::DeferReason;
+use crate::disk::models::LIVE_DISK_MODELS;
 use crate::ids::BusName;
 use crate::model::{Device, DeviceKind, Presence};
 use crate::net::models;
 use crate::qmp::OLDEST_QEMU;
 use crate::slots::scsi;
 use crate::store::Format;
-
-/// Disk models that can be plugged into a running guest.
-pub const LIVE_DISK_MODELS: &[&str] = &[
-    "virtio-blk-pci",
-    "virtio-blk-pci-non-transitional",
-    "virtio-blk-pci-transitional",
-    "scsi-hd",
-    "scsi-block",
-];
 
 impl GuestState {
     /// Why such a device cannot be plugged into this guest now, on `bus` if that is known.

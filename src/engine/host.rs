@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::foreign_device::{ForeignDevice, Recognized};
 use super::guest_state::GuestState;
 use super::host_step::{FoundTap, HostResult, HostStep, Image, OpenedTap, PlanMove, SocketPair, TapState};
 use super::io::unexpected;
@@ -201,6 +202,12 @@ impl GuestState {
         let rule = self.contents().record().backing_rule(&spec);
         let step = HostStep::ResolveImage(Box::new(spec), format, rule);
         result_of!(self, step, HostResult::ResolvedImage(spec, image) => (*spec, image))
+    }
+
+    /// What a device of QEMU is.
+    pub(super) async fn find_behind(&self, foreign: ForeignDevice) -> Result<Recognized> {
+        let step = HostStep::Recognize(Box::new(foreign));
+        result_of!(self, step, HostResult::Recognized(recognized) => *recognized)
     }
 
     /// The images that these paths lead to.

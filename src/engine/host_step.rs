@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::foreign_device::{ForeignDevice, Recognized};
 use crate::disk::{self, BackingRule, DiskSpec, FormatRequest, Identity};
 use crate::error::Result;
 use crate::ids::{IfName, MacAddr};
@@ -76,6 +77,8 @@ pub enum HostStep {
     OpenImage(Box<DiskSpec>, BackingRule),
     /// Open the image of a disk that is asked for, and complete its settings.
     ResolveImage(Box<DiskSpec>, FormatRequest, BackingRule),
+    /// Say what a device of QEMU is, by what is behind it on the host.
+    Recognize(Box<ForeignDevice>),
     /// Say which files these paths lead to.
     IdentifyFiles(Vec<PathBuf>),
     /// Say which files these descriptors of a process are; an error where they cannot be seen.
@@ -151,6 +154,8 @@ pub enum HostResult {
     Image(Image),
     /// An opened image, and the settings of its disk.
     ResolvedImage(Box<DiskSpec>, Image),
+    /// What a device is.
+    Recognized(Box<Recognized>),
     /// For each whether there is an image, and which.
     Files(Vec<Option<Identity>>),
     /// A name, for people.

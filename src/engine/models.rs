@@ -1,9 +1,9 @@
 //! Which device models the QEMU of the guest knows: it is asked, and not guessed from its version.
 
 use super::add_item::AddRequest;
-use super::eligibility::LIVE_DISK_MODELS;
 use super::guest_state::GuestState;
 use super::limit::Deadline;
+use crate::disk::models::LIVE_DISK_MODELS;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::DeviceKind;
 use crate::net::models;

@@ -202,6 +202,7 @@ impl GuestState {
     ) -> Result<Preparation<OpenedBackend>> {
         let (mut spec, vhost) = match self.prepare_nic(&request, deadline).await? {
             Preparation::Answer(outcome) => return Ok(Preparation::Answer(outcome)),
+            Preparation::Adopt(device) => return Ok(Preparation::Adopt(device)),
             Preparation::Later(spec, why) => return Ok(Preparation::Later(spec, why)),
             Preparation::Now(now) => now,
         };
@@ -236,12 +237,7 @@ impl GuestState {
         let given = self.given_tap(request, &own).await?;
         self.ready(deadline).await?;
         if let Some(device) = self.existing(&request.placement)? {
-            let same_bridge = match request.bridges(&device.spec) {
-                Some((wanted, recorded)) => self.is_same_interface(request.netns(), wanted, recorded).await?,
-                None => false,
-            };
-            let differs = request.differs(&device.spec, &own, same_bridge);
-            let differs = differs.or_else(|| differs_in_tap(given.as_ref(), &device.spec));
+            let differs = self.difference_of_nic(request, &device.spec, &own, given.as_ref()).await?;
             request.placement.check_existing(&device, differs)?;
             if device.presence == Presence::AddAfterReboot {
                 given
@@ -249,6 +245,9 @@ impl GuestState {
                     .map_or(Ok(()), |given| Err(cannot_wait(given, &self.recorded_defer_reason(&device))))?;
             }
             return self.answer_existing(device, request.placement.live_only).map(Preparation::Answer);
+        }
+        if let Some(device) = self.recognize_nic(request, &own, given.as_ref(), deadline).await? {
+            return Ok(Preparation::Adopt(device));
         }
         let mut spec = request.spec(self.free_mac(request.mac).await?, &own);
         check_unused(&self.contents(), &self.reserved, request, given.as_ref())?;
@@ -270,6 +269,22 @@ impl GuestState {
         let vhost = self.open_vhost(own.vhost, own.queues).await?;
         spec.vhost = !vhost.is_empty();
         Ok(Preparation::Now((spec, vhost)))
+    }
+
+    /// The first setting in which a NIC differs from what is asked for.
+    pub(super) async fn difference_of_nic(
+        &self,
+        request: &NicRequest,
+        found: &Spec,
+        own: &NicSettings,
+        given: Option<&Given>,
+    ) -> Result<Option<&'static str>> {
+        let same_bridge = match request.bridges(found) {
+            Some((wanted, other)) => self.is_same_interface(request.netns(), wanted, other).await?,
+            None => false,
+        };
+        let differs = request.differs(found, own, same_bridge);
+        Ok(differs.or_else(|| differs_in_tap(given, found)))
     }
 
     /// The wanted address, or a new one.

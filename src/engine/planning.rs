@@ -40,6 +40,7 @@ impl GuestState {
     async fn dry_run_nic(&mut self, request: &NicRequest, deadline: &Deadline) -> Result<DryRun> {
         let (spec, vhost_fds) = match self.prepare_nic(request, deadline).await? {
             Preparation::Answer(outcome) => return Ok(DryRun::nothing(outcome)),
+            Preparation::Adopt(device) => return Ok(DryRun::nothing(Outcome::Done(device))),
             Preparation::Later(spec, why) => return self.dry_run_deferred(spec, &request.placement, why),
             Preparation::Now(now) => now,
         };
@@ -65,6 +66,7 @@ impl GuestState {
     async fn dry_run_disk(&mut self, request: &DiskRequest, deadline: &Deadline) -> Result<DryRun> {
         let (spec, image) = match self.prepare_disk(request, deadline).await? {
             Preparation::Answer(outcome) => return Ok(DryRun::nothing(outcome)),
+            Preparation::Adopt(device) => return Ok(DryRun::nothing(Outcome::Done(device))),
             Preparation::Later(spec, why) => return self.dry_run_deferred(spec, &request.placement, why),
             Preparation::Now(now) => now,
         };
@@ -89,6 +91,7 @@ impl GuestState {
     ) -> Result<DryRun> {
         match self.prepare_controller(request, deadline).await? {
             Preparation::Answer(outcome) => Ok(DryRun::nothing(outcome)),
+            Preparation::Adopt(device) => Ok(DryRun::nothing(Outcome::Done(device))),
             Preparation::Later(spec, why) => self.dry_run_deferred(spec, &request.placement, why),
             Preparation::Now(opened) => {
                 self.dry_run_opened(&opened, &request.placement, Vec::new(), deadline).await

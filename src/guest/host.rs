@@ -8,6 +8,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::stat::fstat;
 
+use crate::adopt;
 use crate::disk::{self, BackingRule, DiskSpec, FormatRequest, Identity};
 use crate::engine::{FoundTap, HostResult, HostStep, OpenedTap, PlanMove, SocketPair, TapState};
 use crate::error::{Error, Result};
@@ -59,6 +60,9 @@ impl Host {
             HostStep::HasTap(taps, given) => Ok(HostResult::Is(has_tap(&taps, &given))),
             HostStep::OpenImage(spec, rule) => open_image(&spec, &rule),
             HostStep::ResolveImage(spec, format, rule) => resolve_image(spec, format, &rule),
+            HostStep::Recognize(foreign) => {
+                adopt::recognize(&foreign).map(|found| HostResult::Recognized(Box::new(found)))
+            }
             HostStep::IdentifyFiles(paths) => Ok(identify_files(&paths)),
             HostStep::IdentifyDescriptors(pid, numbers) => identify_descriptors(pid, &numbers),
             HostStep::NameDescriptor(pid, number) => Ok(name_descriptor(pid, number)),

@@ -210,6 +210,7 @@ impl Host {
             HostStep::SeeQemu(reached, pid) => Ok(HostResult::Qemu(self.see_qemu(&reached, pid))),
             HostStep::IsSocketThere(_) => Ok(HostResult::Is(true)),
             HostStep::CheckGivenTap(_) | HostStep::HasTap(..) => Err(failed("nobody gives taps here")),
+            HostStep::Recognize(_) => Err(failed("nothing is adopted in the exploration")),
             HostStep::MakeSocketPair => Err(failed("no monitor is lent in the exploration")),
             HostStep::Within(..) | HostStep::ResolveNamespace(_) => {
                 Err(failed("there is one namespace here"))

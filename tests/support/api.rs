@@ -74,6 +74,7 @@ pub struct Place {
     pub scsi_bus: Option<String>,
     pub live_only: bool,
     pub no_wait: bool,
+    pub adopt: bool,
     pub timeout_ms: u64,
     /// Further properties, as JSON text.
     pub properties: Option<String>,
@@ -90,6 +91,7 @@ impl Default for Place {
             scsi_bus: None,
             live_only: false,
             no_wait: false,
+            adopt: false,
             timeout_ms: AMPLE,
             properties: None,
         }

@@ -146,6 +146,7 @@ fn flags(place: &Place, boot_index: Option<u32>) -> u32 {
     let flag = |set, flag| if set { flag } else { 0 };
     flag(place.live_only, KVM_HOTPLUG_LIVE_ONLY)
         | flag(place.no_wait, KVM_HOTPLUG_NO_WAIT)
+        | flag(place.adopt, KVM_HOTPLUG_ADOPT)
         | flag(boot_index.is_some(), KVM_HOTPLUG_BOOT_INDEX)
 }
 

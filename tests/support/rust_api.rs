@@ -294,6 +294,7 @@ fn placement(place: &Place, scsi: bool) -> Result<Placement, Failure> {
         live_only: place.live_only,
         no_wait: place.no_wait,
         accept_chain: false,
+        adopt: place.adopt,
         ganeti: None,
         properties: place
             .properties

@@ -68,6 +68,8 @@ type Disk struct {
 	AcceptChain bool `json:"accept_chain,omitempty"`
 	// LiveOnly: live or not at all. What would take effect after a reboot fails with [ErrNotHotpluggable].
 	LiveOnly bool `json:"live_only,omitempty"`
+	// Adopt is as in [NIC], for the image instead of the MAC address.
+	Adopt bool `json:"adopt,omitempty"`
 	// NoWait: do not wait for QEMU. The answer is [Pending], and [EventAdded] or [EventAddFailed] says how it went.
 	NoWait bool `json:"no_wait,omitempty"`
 }
@@ -140,6 +142,9 @@ func (d *Disk) request(memory *arena) C.struct_kvm_hotplug_disk {
 	}
 	if d.ShareRW {
 		request.flags |= C.KVM_HOTPLUG_DISK_SHARE_RW
+	}
+	if d.Adopt {
+		request.flags |= C.KVM_HOTPLUG_ADOPT
 	}
 	if d.NoWait {
 		request.flags |= C.KVM_HOTPLUG_NO_WAIT

@@ -60,6 +60,10 @@ type NIC struct {
 	LinkDown bool `json:"link_down,omitempty"`
 	// LiveOnly: live or not at all. What would take effect after a reboot fails with [ErrNotHotpluggable].
 	LiveOnly bool `json:"live_only,omitempty"`
+	// Adopt: if the guest has a device with the ID that the record does not have, such as one whose agent was killed before
+	// it had recorded it, and its settings are those that are asked for, it is recorded, and nothing else is done. Needs ID
+	// and MAC, which may follow from GanetiEntry.
+	Adopt bool `json:"adopt,omitempty"`
 	// NoWait: do not wait for QEMU. The answer is [Pending], and [EventAdded] or [EventAddFailed] says how it went.
 	NoWait bool `json:"no_wait,omitempty"`
 }
@@ -120,6 +124,9 @@ func (n *NIC) request(memory *arena) (C.struct_kvm_hotplug_nic, func()) {
 	request.flags |= memory.given(n.TapOwner, "TapOwner", &request.tap_owner, C.KVM_HOTPLUG_TAP_OWNER)
 	if n.LinkDown {
 		request.flags |= C.KVM_HOTPLUG_NIC_LINK_DOWN
+	}
+	if n.Adopt {
+		request.flags |= C.KVM_HOTPLUG_ADOPT
 	}
 	if n.NoWait {
 		request.flags |= C.KVM_HOTPLUG_NO_WAIT

@@ -58,6 +58,13 @@ class Flag(enum.IntFlag):
     #: replies in order, so a later call that asks it waits for them. If the handle is closed first, the next
     #: one that opens the record completes or undoes the add, as after a crash.
     NO_WAIT = 1 << 3
+    #: Flag of NIC and Disk: if the guest has a device with the id that the record does not have, such as one
+    #: whose agent was killed before it had recorded it, and its settings are those that are asked for, it is
+    #: recorded, and nothing else is done. The answer is that of a repeated call. Without the flag, or if a
+    #: setting differs, the call fails with -EEXIST. It takes an id, also one that follows from ganeti_entry,
+    #: and for a NIC its mac. What QEMU does not show (aio, discard, tap_owner, and queues of a disk that are
+    #: not asked for) is recorded as asked for.
+    ADOPT = 1 << 29
     #: Flag of requests: boot_index is given, also when it is 0.
     BOOT_INDEX = 1 << 1
     #: Flag of NIC: tap_owner is given, also when it is 0.

@@ -70,6 +70,10 @@ class NIC:
     link_down: bool = False
     #: Now or not at all: what would wait for a reboot fails with ErrorKind.NOT_HOTPLUGGABLE.
     live_only: bool = False
+    #: If the guest has a device with the id that the record does not have, such as one whose agent was killed
+    #: before it had recorded it, and its settings are those that are asked for, it is recorded, and nothing
+    #: else is done. Needs id and mac, which may follow from ganeti_entry.
+    adopt: bool = False
     #: Do not wait for QEMU. The answer is Answer.PENDING; EventType.ADDED or EventType.ADD_FAILED follows.
     no_wait: bool = False
 
@@ -98,6 +102,7 @@ class NIC:
                 tap_owner=self.tap_owner is not None,
                 nic_link_down=self.link_down,
                 live_only=self.live_only,
+                adopt=self.adopt,
                 no_wait=self.no_wait,
             ),
         )
@@ -166,6 +171,8 @@ class Disk:
     accept_chain: bool = False
     #: Now or not at all: what would wait for a reboot fails with ErrorKind.NOT_HOTPLUGGABLE.
     live_only: bool = False
+    #: As in NIC, for the image instead of the MAC address.
+    adopt: bool = False
     #: Do not wait for QEMU. The answer is Answer.PENDING; EventType.ADDED or EventType.ADD_FAILED follows.
     no_wait: bool = False
 
@@ -203,6 +210,7 @@ class Disk:
                 disk_share_rw=self.share_rw,
                 disk_accept_chain=self.accept_chain,
                 live_only=self.live_only,
+                adopt=self.adopt,
                 no_wait=self.no_wait,
             ),
         )

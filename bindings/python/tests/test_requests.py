@@ -94,7 +94,7 @@ class Requests(TestCase):
 
     def test_nic(self) -> None:
         struct = self.comes(filled(NIC), tap_fds=[21, 22], tap_fd_count=2, properties=PROPERTIES)
-        wanted = Flag.BOOT_INDEX | Flag.TAP_OWNER | Flag.NIC_LINK_DOWN | Flag.LIVE_ONLY | Flag.NO_WAIT
+        wanted = Flag.BOOT_INDEX | Flag.TAP_OWNER | Flag.NIC_LINK_DOWN | Flag.LIVE_ONLY | Flag.NO_WAIT | Flag.ADOPT
         self.assertEqual(struct.flags, wanted)
         self.assertEqual(NIC(boot_index=0, tap_owner=0)._request().flags, Flag.BOOT_INDEX | Flag.TAP_OWNER)
         self.assertEqual(bytes(NIC()._request()), bytes(ctypes.sizeof(struct)))
@@ -109,7 +109,7 @@ class Requests(TestCase):
             properties=PROPERTIES,
         )
         wanted = Flag.DISK_READ_ONLY | Flag.DISK_SHARE_RW | Flag.DISK_SCSI_ADDRESS | Flag.DISK_ACCEPT_CHAIN
-        self.assertEqual(struct.flags, wanted | Flag.BOOT_INDEX | Flag.LIVE_ONLY | Flag.NO_WAIT)
+        self.assertEqual(struct.flags, wanted | Flag.BOOT_INDEX | Flag.LIVE_ONLY | Flag.NO_WAIT | Flag.ADOPT)
         flags = Disk("/a", scsi=SCSIAddress(), boot_index=0)._request().flags
         self.assertEqual(flags, Flag.DISK_SCSI_ADDRESS | Flag.BOOT_INDEX)
         self.assertEqual(Disk("/a")._request().flags, 0)

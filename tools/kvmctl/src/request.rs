@@ -31,7 +31,7 @@ fn further(arguments: &PlaceArguments, placement: Placement) -> Result<Placement
 pub(crate) fn nic(arguments: &NicArguments) -> Result<NicRequest> {
     let placement = further(&arguments.place, place(&arguments.place, None).on_pci()?)?;
     Ok(NicRequest {
-        placement,
+        placement: Placement { adopt: arguments.adopt, ..placement },
         mac: arguments.mac.as_deref().map(MacAddr::parse).transpose()?,
         queues: given(arguments.queues).unwrap_or(1),
         vhost: arguments.vhost.unwrap_or_default(),
@@ -82,8 +82,8 @@ pub(crate) fn disk(arguments: &DiskArguments) -> Result<DiskRequest> {
     let unit = has_unit.then(|| (arguments.target.unwrap_or(0), arguments.lun.unwrap_or(0)));
     let place = place(&arguments.place, unit);
     let placement = if spec.is_scsi() { place.on_scsi()? } else { place.on_pci()? };
-    let accept_chain = arguments.accept_chain;
-    let placement = Placement { accept_chain, ..further(&arguments.place, placement)? };
+    let (accept_chain, adopt) = (arguments.accept_chain, arguments.adopt);
+    let placement = Placement { accept_chain, adopt, ..further(&arguments.place, placement)? };
     Ok(DiskRequest { placement, spec, format: arguments.format.unwrap_or(FormatRequest::Raw) })
 }
 

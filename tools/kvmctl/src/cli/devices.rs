@@ -46,6 +46,9 @@ pub(crate) struct NicArguments {
     /// Queue pairs, 1 to 256
     #[arg(long, value_name = "N", value_parser = values::number::<u16>)]
     pub(crate) queues: Option<u16>,
+    /// Record the NIC that the guest has under the id, if it is this one
+    #[arg(long, requires = "id", requires = "mac")]
+    pub(crate) adopt: bool,
     /// Announced to the guest and set on the tap
     #[arg(long, value_name = "BYTES", value_parser = values::number::<u16>)]
     pub(crate) mtu: Option<u16>,
@@ -88,6 +91,9 @@ pub(crate) struct DiskArguments {
     /// image down, and dir:PATH may be repeated
     #[arg(long, value_name = "RULE", value_parser = values::backing)]
     pub(crate) backing: Vec<Backing>,
+    /// Record the disk that the guest has under the id, if it is this one
+    #[arg(long, requires = "id")]
+    pub(crate) adopt: bool,
     /// The disk is there already: record the files that its image is made of now
     #[arg(long)]
     pub(crate) accept_chain: bool,

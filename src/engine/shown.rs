@@ -1,78 +1,92 @@
-//! What a running QEMU shows of itself: its answers, read.
+//! What a running QEMU shows of itself: the questions, and its answers, read.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::engine::graph::BlockGraph;
-use crate::error::Result;
+use super::graph::{self, BlockGraph};
+use crate::disk::models::LIVE_DISK_MODELS;
+use crate::error::{Error, Result};
 use crate::ids::PciAddress;
-use crate::slots::pci::QomAddress;
+use crate::net::models;
+use crate::qmp::{Command, Reply};
+use crate::slots::pci::{QomAddress, QomChild};
+use crate::slots::scsi;
+use crate::sorted::object;
 
 /// Where QEMU keeps devices with and without an id.
-pub(super) const CONTAINERS: [&str; 2] = ["/machine/peripheral", "/machine/peripheral-anon"];
+pub(crate) const CONTAINERS: [&str; 2] = ["/machine/peripheral", "/machine/peripheral-anon"];
 
 /// All of it.
 #[derive(Debug)]
-pub(super) struct Shown {
-    pub(super) devices: Vec<ShownDevice>,
-    pub(super) netdevs: BTreeMap<String, Netdev>,
-    pub(super) graph: BlockGraph,
+pub(crate) struct Shown {
+    pub(crate) devices: Vec<ShownDevice>,
+    pub(crate) netdevs: BTreeMap<String, Netdev>,
+    pub(crate) graph: BlockGraph,
     /// It has a NIC that no `-device` has made.
-    pub(super) has_nic_of_its_own: bool,
+    pub(crate) has_nic_of_its_own: bool,
     nodes: Value,
     drives: Value,
     fdsets: Value,
     pci: Value,
 }
 
-/// QEMU's answers to what is asked but for the devices.
-#[derive(Debug, Default)]
-pub(super) struct Answers {
-    pub(super) network: Value,
-    pub(super) graph: Value,
-    pub(super) nodes: Value,
-    pub(super) drives: Value,
-    pub(super) fdsets: Value,
-    pub(super) pci: Value,
-}
-
 /// One device that a `-device` or `device_add` made.
 #[derive(Clone, Debug)]
-pub(super) struct ShownDevice {
+pub(crate) struct ShownDevice {
     /// Its QOM path.
-    pub(super) path: String,
+    pub(crate) path: String,
     /// Its id; none of those that have no id.
-    pub(super) id: Option<String>,
+    pub(crate) id: Option<String>,
     /// Its QOM type.
-    pub(super) driver: String,
+    pub(crate) driver: String,
     /// What QOM says, as far as it was asked.
-    pub(super) properties: Map<String, Value>,
+    pub(crate) properties: Map<String, Value>,
 }
 
 /// A netdev in `info network`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Netdev {
+pub(crate) struct Netdev {
     /// Such as `tap` or `user`.
-    pub(super) kind: String,
+    pub(crate) kind: String,
     /// Queues.
-    pub(super) queues: usize,
+    pub(crate) queues: usize,
     /// The tap's name, as far as it is shown.
-    pub(super) ifname: Option<String>,
+    pub(crate) ifname: Option<String>,
     /// Descriptors that QEMU was given.
-    pub(super) fds: Vec<i32>,
+    pub(crate) fds: Vec<i32>,
     /// The script that set the tap up.
-    pub(super) script: Option<String>,
+    pub(crate) script: Option<String>,
 }
 
 impl Shown {
-    pub(super) fn new(devices: Vec<ShownDevice>, answers: Answers) -> Self {
-        let Answers { network, graph, nodes, drives, fdsets, pci } = answers;
+    /// QEMU's answers to [`questions`]. Of the devices only the names are known yet.
+    pub(crate) fn read(replies: Vec<Option<Reply>>) -> Result<Self> {
+        let names = questions().map(|question| question.name);
+        let mut both = names.iter().zip(replies.into_iter().chain(std::iter::repeat_with(|| None)));
+        let mut next = || match both.next() {
+            Some((name, Some(reply))) => reply.map_err(|error| error.with_step(name.to_string())),
+            _ => Err(Error::no_reply()),
+        };
+        let lists = [next()?, next()?];
+        let (drives, nodes, fdsets, pci) = (next()?, next()?, next()?, next()?);
+        // A QEMU without one of these has devices that are left as they are.
+        let (graph, network) = (next().unwrap_or_default(), next().unwrap_or_default());
+        let mut devices = Vec::new();
+        for (container, list) in CONTAINERS.iter().zip(&lists) {
+            let has_id = *container == CONTAINERS[0];
+            devices.extend(QomChild::list(list)?.into_iter().map(|child| ShownDevice {
+                path: format!("{container}/{}", child.name),
+                id: has_id.then_some(child.name),
+                driver: child.driver,
+                properties: Map::new(),
+            }));
+        }
         let network = network.as_str().unwrap_or_default();
         // QEMU connects such a one by a hub.
         let has_nic_of_its_own = network.contains(": index=0,type=nic,") && network.starts_with("hub ");
         let netdevs = netdevs(network);
-        Self {
+        Ok(Self {
             devices,
             netdevs,
             has_nic_of_its_own,
@@ -81,23 +95,49 @@ impl Shown {
             drives,
             fdsets,
             pci,
+        })
+    }
+
+    /// Sets the properties of devices, in the order in which they were asked: `wanted` has the device's
+    /// number and the property's name. One that a device does not have is null.
+    pub(crate) fn set_properties<'a>(
+        &mut self,
+        wanted: impl Iterator<Item = &'a (usize, String)>,
+        replies: Vec<Option<Reply>>,
+    ) {
+        for ((index, name), reply) in wanted.zip(replies) {
+            if let Some(device) = self.devices.get_mut(*index) {
+                let value = reply.and_then(Result::ok).unwrap_or(Value::Null);
+                device.properties.insert(name.clone(), value);
+            }
         }
     }
 
+    /// The question for a property.
+    pub(crate) fn question(&self, (index, name): &(usize, String)) -> Command {
+        let path = self.devices.get(*index).map_or("", |device| device.path.as_str());
+        Command::with("qom-get", &[("path", path), ("property", name)])
+    }
+
+    /// What the block nodes say of the files behind them.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &str> {
+        self.nodes.as_array().into_iter().flatten().filter_map(|node| node.get("file")?.as_str())
+    }
+
     /// A block node.
-    pub(super) fn node(&self, name: &str) -> Option<&Value> {
+    pub(crate) fn node(&self, name: &str) -> Option<&Value> {
         let is_it = |node: &&Value| node.get("node-name").and_then(Value::as_str) == Some(name);
         self.nodes.as_array()?.iter().find(is_it)
     }
 
     /// What `-drive` made, by its name.
-    pub(super) fn drive(&self, name: &str) -> Option<&Value> {
+    pub(crate) fn drive(&self, name: &str) -> Option<&Value> {
         let is_it = |drive: &&Value| drive.get("device").and_then(Value::as_str) == Some(name);
         self.drives.as_array()?.iter().find(is_it)
     }
 
     /// The numbers that the descriptors of an fdset have in QEMU.
-    pub(super) fn descriptors(&self, set: u64) -> Vec<i32> {
+    pub(crate) fn descriptors(&self, set: u64) -> Vec<i32> {
         let is_it = |entry: &&Value| entry.get("fdset-id").and_then(Value::as_u64) == Some(set);
         let found = self.fdsets.as_array().and_then(|sets| sets.iter().find(is_it));
         let fds = found.and_then(|set| set.get("fds")).and_then(Value::as_array);
@@ -106,7 +146,7 @@ impl Shown {
     }
 
     /// Slots of the root bus that something sits in, as `query-pci` numbers them.
-    pub(super) fn root_slots(&self) -> Vec<u8> {
+    pub(crate) fn root_slots(&self) -> Vec<u8> {
         let is_root = |bus: &&Value| bus.get("bus").and_then(Value::as_u64) == Some(0);
         let root = self.pci.as_array().and_then(|buses| buses.iter().find(is_root));
         let devices = root.and_then(|bus| bus.get("devices")).and_then(Value::as_array);
@@ -116,32 +156,63 @@ impl Shown {
 }
 
 impl ShownDevice {
-    pub(super) fn property(&self, name: &str) -> &Value {
+    /// Whether it is a NIC of a model that a record can have.
+    pub(crate) fn is_nic(&self) -> bool {
+        models::is_nic(&self.driver)
+    }
+
+    /// Whether it is a disk of a model that a record can have.
+    pub(crate) fn is_disk(&self) -> bool {
+        LIVE_DISK_MODELS.contains(&self.driver.as_str())
+    }
+
+    /// Whether it is a SCSI controller of a model that a record can have. Others are recorded with the
+    /// command.
+    pub(crate) fn is_controller(&self) -> bool {
+        scsi::spec::is_live_model(&self.driver)
+    }
+
+    /// The properties that say where it sits.
+    pub(crate) fn place_properties(&self) -> &'static [&'static str] {
+        if scsi::qom::is_unit(&self.driver) { SCSI_PLACE } else { PLACE }
+    }
+
+    /// The properties of its kind that are recorded.
+    pub(crate) fn own_properties(&self) -> &'static [&'static str] {
+        match () {
+            () if self.is_nic() => OF_NIC,
+            () if self.is_disk() => OF_DISK,
+            () if self.is_controller() => OF_CONTROLLER,
+            () => &[],
+        }
+    }
+
+    pub(crate) fn property(&self, name: &str) -> &Value {
         self.properties.get(name).unwrap_or(&Value::Null)
     }
 
     /// A property that is text and not empty.
-    pub(super) fn text(&self, name: &str) -> Option<&str> {
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.property(name).as_str().filter(|text| !text.is_empty())
     }
 
-    pub(super) fn number(&self, name: &str) -> Option<u64> {
+    pub(crate) fn number(&self, name: &str) -> Option<u64> {
         self.property(name).as_u64()
     }
 
     /// How people call it.
-    pub(super) fn title(&self) -> String {
+    pub(crate) fn title(&self) -> String {
         self.id.clone().unwrap_or_else(|| format!("a {} without an id", self.driver))
     }
 
     /// Where QOM says that it sits.
-    pub(super) fn place(&self) -> Option<QomAddress> {
+    pub(crate) fn place(&self) -> Option<QomAddress> {
         let (bus, addr) = (self.property("parent_bus"), self.property("addr"));
         QomAddress::from_qom(self.id.as_deref(), &self.driver, bus, addr)
     }
 
     /// The same, if it is function 0 of a slot that no other of `devices` shares with it.
-    pub(super) fn pci_address(&self, devices: &[Self]) -> std::result::Result<PciAddress, String> {
+    pub(crate) fn pci_address(&self, devices: &[Self]) -> std::result::Result<PciAddress, String> {
         let place = self.place().ok_or("QEMU does not say where it sits on PCI")?;
         let is_with = |other: &&Self| {
             let other_place = other
@@ -181,25 +252,54 @@ fn netdevs(text: &str) -> BTreeMap<String, Netdev> {
 }
 
 /// The properties that are read of every device.
-pub(super) const PLACE: &[&str] = &["parent_bus", "addr", "hotpluggable"];
+const PLACE: &[&str] = &["parent_bus", "addr", "hotpluggable"];
 
 /// The same of a SCSI device.
-pub(super) const SCSI_PLACE: &[&str] = &["parent_bus", "channel", "scsi-id", "lun", "hotpluggable"];
+const SCSI_PLACE: &[&str] = &["parent_bus", "channel", "scsi-id", "lun", "hotpluggable"];
+
+/// What is read of a NIC.
+pub(crate) const OF_NIC: &[&str] = &["mac", "netdev", "bootindex", "romfile", "mq", "vectors", "host_mtu"];
+
+/// What is read of a disk.
+pub(crate) const OF_DISK: &[&str] = &[
+    "drive",
+    "serial",
+    "share-rw",
+    "bootindex",
+    "write-cache",
+    "logical_block_size",
+    "physical_block_size",
+    "num-queues",
+    "wwn",
+    "device_id",
+];
+
+/// What is read of a SCSI controller.
+pub(crate) const OF_CONTROLLER: &[&str] = &["num_queues"];
+
+/// The questions for all of it but the devices' properties, in the order in which [`Shown::read`] takes the
+/// answers.
+pub(crate) fn questions() -> [Command; 8] {
+    [
+        Command::with("qom-list", &[("path", CONTAINERS[0])]),
+        Command::with("qom-list", &[("path", CONTAINERS[1])]),
+        Command::with("query-block", &[]),
+        Command::new("query-named-block-nodes", object([("flat", true.into())])),
+        Command::with("query-fdsets", &[]),
+        Command::with("query-pci", &[]),
+        graph::question(),
+        Command::with("human-monitor-command", &[("command-line", "info network")]),
+    ]
+}
 
 /// The value of a QOM property for one version as for another: "on" and true are one setting.
-pub(super) fn as_flag(value: &Value) -> Option<bool> {
+pub(crate) fn as_flag(value: &Value) -> Option<bool> {
     match value {
         Value::Bool(flag) => Some(*flag),
         Value::String(word) if word == "on" => Some(true),
         Value::String(word) if word == "off" => Some(false),
         _ => None,
     }
-}
-
-/// What is wrong with an answer that a guest cannot be read without.
-pub(super) fn required(answer: Option<Result<Value>>, question: &str) -> Result<Value> {
-    let missing = crate::error::Error::no_reply;
-    answer.unwrap_or_else(|| Err(missing())).map_err(|error| error.with_step(question.to_owned()))
 }
 
 #[cfg(test)]
