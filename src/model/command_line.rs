@@ -17,7 +17,7 @@ use crate::sorted;
 pub enum Machine {
     /// `pc`, which is also the default: `pci.0`.
     Conventional,
-    /// `q35` and, of other architectures, `virt`: `pcie.0`.
+    /// `q35`, `virt` of other architectures, and `microvm` with `pcie=on`: `pcie.0`.
     Express,
     /// One that this library does not place devices in.
     Other,
@@ -106,6 +106,8 @@ pub struct CommandLine {
     pub incoming: bool,
     /// A device is written as JSON.
     pub has_json_device: bool,
+    /// The machine's property `pcie` is on, which `microvm` has.
+    has_pcie: bool,
 }
 
 impl CommandLine {
@@ -127,6 +129,7 @@ impl CommandLine {
             fds: BTreeSet::new(),
             incoming: false,
             has_json_device: false,
+            has_pcie: false,
         };
         let mut arguments = command.iter().skip(1);
         while let Some(argument) = arguments.next() {
@@ -152,7 +155,7 @@ impl CommandLine {
             command_line.take(option.unwrap_or_default(), &members, json);
         }
         command_line.on_buses = sorted::by_key(command_line.on_buses, |device| device.json);
-        command_line.machine = machine(&command_line.machine_type);
+        command_line.machine = machine(&command_line.machine_type, command_line.has_pcie);
         let root = command_line.root_bus();
         for pinned in &mut command_line.pinned {
             if pinned.bus.is_empty() {
@@ -174,6 +177,9 @@ impl CommandLine {
             "machine" | "M" => {
                 if let Some(name) = member("type") {
                     name.clone_into(&mut self.machine_type);
+                }
+                if let Some(pcie) = member("pcie") {
+                    self.has_pcie = matches!(pcie, "on" | "yes" | "true" | "y");
                 }
             }
             "add-fd" => {
@@ -262,9 +268,9 @@ pub fn names_netdev(command: &[String], id: &str) -> bool {
     CommandLine::read(command).ids.get(id).is_some_and(|option| option == "-netdev")
 }
 
-fn machine(name: &str) -> Machine {
+fn machine(name: &str, has_pcie: bool) -> Machine {
     let is = |word: &str| name == word || name.strip_prefix(word).is_some_and(|rest| rest.starts_with('-'));
-    if is("q35") || is("pc-q35") || is("virt") {
+    if is("q35") || is("pc-q35") || is("virt") || (is("microvm") && has_pcie) {
         Machine::Express
     } else if name.is_empty() || is("pc") {
         Machine::Conventional

@@ -24,6 +24,8 @@ fn machines() {
         ("pc-q35-10.0", Machine::Express),
         ("accel=kvm,type=virt-9.2", Machine::Express),
         ("microvm", Machine::Other),
+        ("microvm,pcie=off", Machine::Other),
+        ("microvm,pcie=on,rtc=off", Machine::Express),
         ("isapc", Machine::Other),
     ] {
         for option in ["-machine", "-M", "--machine"] {

@@ -146,7 +146,9 @@ impl SlotMap {
             parts.push(format!("buses without a name of their own, not usable: {}", self.nameless));
         }
         if parts.is_empty() {
-            parts.push("the guest shows no PCI bus".to_owned());
+            let text = "no free slot (the guest shows no PCI bus); start the guest with a machine that has one: pc, q35, virt, \
+                        or microvm with pcie=on, the last three with pcie-root-ports that have ids";
+            return Error::new(ErrorKind::NoSlot, text);
         }
         Error::new(ErrorKind::NoSlot, format!("no free slot ({}); {}", parts.join("; "), self.advice()))
     }

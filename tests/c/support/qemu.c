@@ -38,6 +38,12 @@ static bool is_virt(const char *machine)
     return strncmp(machine, "virt", 4) == 0;
 }
 
+/* The machine of x86 that has PCI only if it is told to, one serial port, and no firmware to wait for. */
+static bool is_microvm(const char *machine)
+{
+    return strncmp(machine, "microvm", 7) == 0;
+}
+
 static const char *program_of_tests(void)
 {
     return setting("KVM_HOTPLUG_TEST_QEMU", is_virt(machine_of_tests()) ? "qemu-system-aarch64" : "qemu-system-x86_64");
@@ -126,9 +132,16 @@ static void add_root_ports(struct arguments *arguments, int wanted)
 }
 
 /* Where the guest takes commands, beside its console. */
-static void add_shell(struct arguments *arguments, const char *directory, bool virt)
+static void add_shell(struct arguments *arguments, const char *directory, const char *machine)
 {
-    if (!virt) {
+    if (is_microvm(machine)) {
+        arguments_add(arguments, "-chardev");
+        arguments_add(arguments, "socket,id=shell,path=%s/shell,server=on,wait=off", directory);
+        arguments_add(arguments, "-device");
+        arguments_add(arguments, "isa-serial,index=1,chardev=shell");
+        return;
+    }
+    if (!is_virt(machine)) {
         arguments_add(arguments, "-serial");
         arguments_add(arguments, "unix:%s/shell,server=on,wait=off", directory);
         return;
@@ -142,11 +155,13 @@ static void add_shell(struct arguments *arguments, const char *directory, bool v
     arguments_add(arguments, "virtconsole,chardev=shell");
 }
 
-static void add_guest(struct arguments *arguments, const char *directory, const struct qemu_options *options, bool virt)
+static void add_guest(struct arguments *arguments, const char *directory, const struct qemu_options *options,
+                      const char *machine)
 {
+    bool virt = is_virt(machine);
     /* QEMU puts an unpacked kernel into memory at each reset. Waking up is one, and would be the guest's
-     * end. */
-    const char *file = options->sleeps ? "vmlinuz" : "kernel";
+     * end. On microvm QEMU 10.0 does not start one. */
+    const char *file = options->sleeps || is_microvm(machine) ? "vmlinuz" : "kernel";
     const char *folder = setting("KVM_HOTPLUG_TEST_GUEST", virt ? "build/guest-arm64" : "build/guest");
     char *absolute = realpath(folder, NULL);
     char kernel[512];
@@ -167,7 +182,7 @@ static void add_guest(struct arguments *arguments, const char *directory, const 
                   options->append == NULL ? "" : options->append);
     arguments_add(arguments, "-serial");
     arguments_add(arguments, "file:%s/console.log", directory);
-    add_shell(arguments, directory, virt);
+    add_shell(arguments, directory, machine);
 }
 
 static void add_monitor(struct arguments *arguments, const char *directory, const char *name)
@@ -213,7 +228,8 @@ static void compose(struct arguments *arguments, struct qemu *qemu, const struct
     qemu->stopped = options->stopped;
     qemu->halts = options->halts;
     qemu->virt = is_virt(machine);
-    qemu->q35 = strncmp(machine, "q35", 3) == 0 || strstr(machine, "-q35-") != NULL || qemu->virt;
+    qemu->q35 =
+        strncmp(machine, "q35", 3) == 0 || strstr(machine, "-q35-") != NULL || qemu->virt || is_microvm(machine);
     arguments_add(arguments, "%s", qemu->elsewhere ? "./qemu" : qemu->program);
     arguments_add(arguments, "-nodefaults");
     arguments_add(arguments, "-display");
@@ -221,7 +237,7 @@ static void compose(struct arguments *arguments, struct qemu *qemu, const struct
     arguments_add(arguments, "-machine");
     arguments_add(arguments, "%s", machine);
     add_processors(arguments, options->processors);
-    if (is_virt(machine)) {
+    if (is_virt(machine) && strstr(qemu->program, "riscv") == NULL) {
         arguments_add(arguments, "-cpu");
         arguments_add(arguments, "cortex-a57");
     }
@@ -236,8 +252,8 @@ static void compose(struct arguments *arguments, struct qemu *qemu, const struct
     if (options->halts)
         add_halting_firmware(arguments, qemu->dir);
     else if (options->guest)
-        add_guest(arguments, directory, options, is_virt(machine));
-    else if (strcmp(machine, "none") != 0 && !is_virt(machine))
+        add_guest(arguments, directory, options, machine);
+    else if (strcmp(machine, "none") != 0 && !is_virt(machine) && !is_microvm(machine))
         add_firmware_output(arguments, directory);
     for (; extra != NULL && *extra != NULL; extra++)
         arguments_add(arguments, "%s", *extra);

@@ -22,16 +22,16 @@
 
 /* Zero is the default everywhere. */
 struct qemu_options {
-    const char *machine;      /* "pc" or "q35", with properties if need be; NULL: by environment */
-    bool paused;              /* -S: nothing runs until "cont" */
-    bool halts;               /* instead of its firmware, a program that halts: resets cost no processor time */
-    bool stopped;             /* started, and stopped before the firmware has done anything worth mentioning */
-    bool guest;               /* boot the Linux guest of tests/guest; guest.h talks to it */
-    bool sleeps;              /* the guest is put to sleep: not on virt */
-    int root_ports;           /* q35: how many, rp0 and on; 0: QEMU_ROOT_PORTS, negative: none */
-    int processors;           /* 0: one */
-    int memory_mb;            /* 0: 256 with a guest, 32 without */
-    const char *append;       /* more of the guest's kernel command line */
+    const char *machine; /* "pc" or "q35", with properties if need be, or "microvm,pcie=on"; NULL: by environment */
+    bool paused;         /* -S: nothing runs until "cont" */
+    bool halts;          /* instead of its firmware, a program that halts: resets cost no processor time */
+    bool stopped;        /* started, and stopped before the firmware has done anything worth mentioning */
+    bool guest;          /* boot the Linux guest of tests/guest; guest.h talks to it */
+    bool sleeps;         /* the guest is put to sleep: not on virt */
+    int root_ports;      /* q35: how many, rp0 and on; 0: QEMU_ROOT_PORTS, negative: none */
+    int processors;      /* 0: one */
+    int memory_mb;       /* 0: 256 with a guest, 32 without */
+    const char *append;  /* more of the guest's kernel command line */
     const char *const *extra; /* more arguments, NULL at the end */
     const int *inherit;       /* fds QEMU shall have under the same numbers, -1 at the end */
     bool elsewhere; /* the command names nothing of this QEMU's own: another may run it in its own directory */
@@ -53,8 +53,8 @@ struct qemu {
     char qmp_path[96];        /* the monitor for the library under test: free, nobody is connected */
     struct monitor *observer; /* the test's own */
     struct stream shell;      /* the guest's second serial port; fd -1 without a guest */
-    bool q35;                 /* or virt: its slots are root ports */
-    bool virt;                /* Arm's machine */
+    bool q35;                 /* or virt or microvm: its slots are root ports */
+    bool virt;                /* the machine of Arm and RISC-V */
     bool elsewhere;           /* runs in its directory, as ./qemu */
     char program[256];        /* what is run */
     bool stopped;             /* see qemu_options */

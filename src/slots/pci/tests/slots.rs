@@ -239,7 +239,9 @@ fn exhaustion_counts_every_bus() {
          for the pending removals, or remove a device, or start the guest with more pcie-root-ports that have ids"
     );
     let empty = Topology::from_query_pci(&json!([])).unwrap();
-    assert!(text(&mut map(&empty, 4)).starts_with("no free slot (the guest shows no PCI bus); "));
+    assert!(text(&mut map(&empty, 4)).starts_with(
+        "no free slot (the guest shows no PCI bus); start the guest with a machine that has one"
+    ));
 }
 
 #[test]
