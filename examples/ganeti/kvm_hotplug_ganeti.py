@@ -23,6 +23,8 @@ from kvm_hotplug import NIC, Answer, Disk, EventType, Guest, KvmHotplugError, Ru
 
 SETTINGS = "/etc/ganeti/kvm-hotplug.json"
 _NIC = constants.HOTPLUG_TARGET_NIC
+# Those disk types that the library plugs on the bus of a SCSI controller.
+_SCSI_DISKS = ("scsi-hd", "scsi-block")
 _LIST = {_NIC: 1, constants.HOTPLUG_TARGET_DISK: 3}
 
 
@@ -109,12 +111,22 @@ def _failed(what, error):
     raise errors.HypervisorError("%s: %s" % (what, error)) from error
 
 
+def _parameters(hypervisor, instance):
+    runtime = hypervisor._LoadKVMRuntime(instance)
+    # A named tuple since 3.1, a plain one before.
+    return getattr(runtime, "up_hvp", runtime[2])
+
+
+def _disk_place(hypervisor, instance):
+    """Where Ganeti has the disks of an instance: on the bus of its SCSI controller, or each in a slot of PCI."""
+    disk_type = _parameters(hypervisor, instance).get(constants.HV_DISK_TYPE)
+    return {"model": disk_type, "bus": "scsi.0"} if disk_type in _SCSI_DISKS else {}
+
+
 def _open_tap(hypervisor, instance):
     from ganeti.hypervisor.hv_kvm.netdev import OpenTap
 
-    parameters = hypervisor._LoadKVMRuntime(instance)
-    # A named tuple since 3.1, a plain one before.
-    parameters = getattr(parameters, "up_hvp", parameters[2])
+    parameters = _parameters(hypervisor, instance)
     queues = 1
     if parameters.get(constants.HV_VHOST_NET):
         queues = parameters.get(constants.HV_VIRTIO_NET_QUEUES, 1)
@@ -146,7 +158,9 @@ def HotAddDevice(hypervisor, instance, dev_type, device, extra, seq, place=None)
             else:
                 # Its id is made of Ganeti's uuid: what the guest has under it is a disk of Ganeti's whose node
                 # daemon was killed before it had written the runtime file.
-                guest.add_disk(Disk(path=extra[0], ganeti_entry=_entry(device), live_only=True, adopt=True))
+                where = _disk_place(hypervisor, instance)
+                entry = _entry(device)
+                guest.add_disk(Disk(path=extra[0], ganeti_entry=entry, live_only=True, adopt=True, **where))
         except KvmHotplugError as error:
             _failed("adding %s" % device_id, error)
 

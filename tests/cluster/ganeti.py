@@ -4,7 +4,7 @@ For each suite (default: trixie): two nodes, QEMU emulating. Ganeti's own QA ste
 with Ganeti's code, then with the library's; live migration there and back and the three kinds of reboot, with a
 hot-plugged NIC and disk in the guest; the node daemon killed at each step of the library, for adding, removing
 and changing a NIC or disk, each followed by another call, a reboot or a migration; a guest in a chroot as
-another user. `tests/run cluster` builds what it needs."""
+another user; one with SCSI disks. `tests/run cluster` builds what it needs."""
 
 import contextlib
 import json
@@ -127,7 +127,10 @@ class Instance:
 
     def devices(self):
         """Names and places of the guest's own NICs and disks."""
-        command = "cd /sys/class; for i in net/e* block/vd*; do echo $i@$(basename $(readlink -f $i/device/..)); done"
+        command = (
+            "cd /sys/class; for i in net/e* block/[sv]d*; do"
+            " echo $i@$(basename $(readlink -f $i/device/..)); done"
+        )
         said = self.says(command)
         if said.returncode != 0:
             raise RuntimeError(f"the guest does not say what it has: {said.stdout}")
@@ -354,6 +357,8 @@ def try_suite(suite):
                 killed(instance, number, call, step, then)
         with timed("in a chroot, as another user"):
             chroot(cluster)
+        with timed("SCSI disks"):
+            scsi(cluster)
         times(cluster)
     finally:
         cluster.down()
@@ -368,6 +373,23 @@ def chroot(cluster):
     instance.add("use_chroot=true", "security_model=pool")
     qa_steps(instance)
     instance.check("in a chroot")
+
+
+def scsi(cluster):
+    """Disks on the bus of the controller that Ganeti starts: one comes, is migrated and goes."""
+    instance = Instance(cluster, "web3")
+    instance.add("disk_type=scsi-hd", "scsi_controller_type=virtio-scsi-pci")
+    instance.check("with a SCSI disk")
+    instance.modify("--disk", "add:size=64m")
+    instance.check("with two SCSI disks")
+    expect([one.split("@")[0] for one in instance.devices() if one.startswith("block/")],
+           ["block/sda", "block/sdb"], "the guest's disks")
+    instance.says("echo written >/dev/sdb; sync")
+    instance.migrate()
+    expect(instance.says("head -c 7 /dev/sdb").stdout.split(), ["written"], "migrated: what the disk has")
+    instance.check("migrated with two SCSI disks")
+    instance.modify("--disk", "-1:remove")
+    instance.check("with one SCSI disk again")
 
 
 def main():
