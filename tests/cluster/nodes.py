@@ -1,19 +1,16 @@
-"""Nodes in namespaces of one machine: an overlay of one Debian root each, and a network that the host does not
-see. What they need is below one folder; `Nodes.down()` leaves nothing of it but the root."""
+"""Nodes that each have a Debian of their own: an overlay of one root. `Nodes.down()` leaves nothing but that root."""
 
 import os
 import shutil
-import signal
 import subprocess
 import time
-from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-PROJECT = HERE.parent.parent
-BUILD = PROJECT / "build" / "cluster"
+from network import BUILD, HERE, PROJECT, Network, run, say, until
+
+__all__ = ["BUILD", "CLUSTER", "HERE", "PROJECT", "Nodes", "run", "say", "until"]
+
 NETWORK = "10.77.0"
 CLUSTER = "gnt.lab"
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # What a node has beside a minimal Debian.
 PACKAGES = (
@@ -22,34 +19,14 @@ PACKAGES = (
 )
 
 
-def say(text):
-    print(f"cluster: {text}", flush=True)
-
-
-def run(*command, **options):
-    """Runs a command, and fails with what it said."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
-    if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stdout}")
-    return done.stdout
-
-
-def until(so, seconds, what):
-    end = time.monotonic() + seconds
-    while not so():
-        if time.monotonic() > end:
-            raise RuntimeError(f"not within {seconds} s: {what}")
-        time.sleep(0.1)
-
-
-class Nodes:
+class Nodes(Network):
     """A number of nodes of one Debian suite."""
 
+    ENTER = ("--mount", "--uts", "--net", "--pid", "--root", "--wdns=/")
+
     def __init__(self, suite, count=2):
-        self.suite, self.count = suite, count
-        self.base, self.folder = BUILD / f"base-{suite}", BUILD / f"run-{suite}"
-        self.pids = {}
-        self._started = []
+        super().__init__(BUILD / f"run-{suite}", count)
+        self.suite, self.base = suite, BUILD / f"base-{suite}"
 
     def make_base(self):
         """The root that all nodes share, made once: about a minute, and 620 MB."""
@@ -68,26 +45,13 @@ class Nodes:
     def up(self, library, guest):
         """Starts them. `library` and `guest` are copied into each."""
         self.make_base()
-        if self.folder.exists():
-            raise RuntimeError(f"{self.folder} is there: an earlier run was not taken down")
+        self.make_switch()
         (self.folder / "shared").mkdir(parents=True)
-        switch = subprocess.Popen(["unshare", "--net", "sleep", "infinity"], stdin=subprocess.DEVNULL)
-        self._started.append(switch)
-        own = os.readlink("/proc/self/ns/net")
-        until(lambda: os.readlink(f"/proc/{switch.pid}/ns/net") != own, 10, "a network namespace")
-        self._switch = str(switch.pid)
-        self._in_switch("ip", "link", "add", "sw0", "type", "bridge")
-        self._in_switch("ip", "link", "set", "sw0", "up")
         key = self.folder / "key"
         run("ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-N", "", "-f", str(key))
-        for number in range(1, self.count + 1):
+        for number in self.everywhere():
             self._start(number, key, library, guest)
-        for number in range(1, self.count + 1):
-            ready = ["test", "-e", "/run/node-ready"]
-            until(lambda: self.attempt(number, *ready).returncode == 0, 20, f"node {number} is up")
-
-    def _in_switch(self, *command):
-        run("nsenter", "-t", self._switch, "-n", *command)
+        self.await_nodes()
 
     def _start(self, number, key, library, guest):
         folder = self.folder / f"n{number}"
@@ -103,7 +67,7 @@ class Nodes:
             shutil.copy(source, ssh / name)
         (ssh / "config").write_text("StrictHostKeyChecking no\nUserKnownHostsFile /dev/null\nLogLevel ERROR\n")
         hosts = ["127.0.0.1 localhost", f"{NETWORK}.10 {CLUSTER} gnt"]
-        hosts += [f"{NETWORK}.1{n} n{n}.lab n{n}" for n in range(1, self.count + 1)]
+        hosts += [f"{NETWORK}.1{n} n{n}.lab n{n}" for n in self.everywhere()]
         hosts += [f"{NETWORK}.2{n} web{n}.lab web{n}" for n in range(1, 10)]
         (upper / "etc/hosts").write_text("\n".join(hosts) + "\n")
         (upper / "etc/hostname").write_text(f"n{number}.lab\n")
@@ -115,56 +79,14 @@ class Nodes:
         layers = f"lowerdir={self.base},upperdir={upper},workdir={folder / 'work'}"
         run("mount", "-t", "overlay", "overlay", "-o", layers, str(merged))
         with open(folder / "log", "w", encoding="utf-8") as log:
-            outer = subprocess.Popen(
-                ["unshare", "--mount", "--uts", "--net", "--pid", "--fork", "--kill-child", str(HERE / "node"),
-                 str(number), str(merged), NETWORK, str(self.folder / "shared")],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            self.start_node(
+                number, "unshare", "--mount", "--uts", "--net", "--pid", "--fork", "--kill-child", str(HERE / "node"),
+                str(number), str(merged), NETWORK, str(self.folder / "shared"), stdout=log, stderr=log,
             )
-        self._started.append(outer)
-        children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
-        until(lambda: children.read_text().strip(), 10, f"process 1 of node {number}")
-        self.pids[number] = children.read_text().split()[0]
-        port = f"port{number}"
-        self._in_switch("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", self.pids[number])
-        self._in_switch("ip", "link", "set", port, "master", "sw0")
-        self._in_switch("ip", "link", "set", port, "up")
-
-    def _command(self, number, command):
-        enter = ["nsenter", "--target", self.pids[number], "--mount", "--uts", "--net", "--pid", "--root", "--wdns=/"]
-        clean = ["env", "-i", f"PATH={PATH}", "HOME=/root", "LC_ALL=C", "TERM=dumb"]
-        return enter + clean + list(command)
-
-    def attempt(self, number, *command, **options):
-        """Runs a command as root in a node."""
-        options.setdefault("stdin", subprocess.DEVNULL if "input" not in options else None)
-        if options["stdin"] is None:
-            del options["stdin"]
-        return subprocess.run(
-            self._command(number, command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-            **options,
-        )
-
-    def do(self, number, *command, **options):
-        """The same, and it has to succeed. Returns what it said."""
-        done = self.attempt(number, *command, **options)
-        if done.returncode != 0:
-            raise RuntimeError(f"node {number}: {' '.join(command)} ended with {done.returncode}:\n{done.stdout}")
-        return done.stdout
-
-    def write(self, number, path, text):
-        self.do(number, "sh", "-c", f"cat >{path}", input=text)
-
-    def everywhere(self):
-        return range(1, self.count + 1)
 
     def down(self):
         """Ends all of it, also what is half up."""
-        for pid in self.pids.values():
-            # Process 1: with it goes everything in the node.
-            _kill(int(pid), signal.SIGKILL)
-        for process in reversed(self._started):
-            process.kill()
-            process.wait()
+        self.end()
         for number in self.everywhere():
             merged = self.folder / f"n{number}" / "merged"
             for _ in range(100):
@@ -174,12 +96,4 @@ class Nodes:
                 time.sleep(0.1)
             if os.path.ismount(merged):
                 raise RuntimeError(f"{merged} is still mounted")
-        self.pids, self._started = {}, []
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _kill(pid, number):
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        pass
+        super().down()
