@@ -8,7 +8,8 @@
 #   make cinstall        the library alone, by cargo-c 0.10.10 or newer, with the same directories
 #   make uninstall       with the same ones; leaves nothing
 #   make hooks           git runs the quick checks before each commit
-#   make deb             Debian packages of library, development files and tool (needs cargo-deb)
+#   make deb             Debian packages of library, development files and tool (needs cargo-deb); for arm64:
+#                        make deb TARGET=aarch64-unknown-linux-gnu CC=aarch64-linux-gnu-gcc RUN='qemu-aarch64 -L /usr/aarch64-linux-gnu'
 
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
@@ -27,43 +28,48 @@ INSTALL ?= install
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 ABI := $(shell sed -n 's/^pub const KVM_HOTPLUG_ABI_VERSION: u32 = \([0-9]*\);/\1/p' src/capi/version.rs)
-BUILT := target/release
+# For another machine: TARGET is Rust's name of it, CC its C compiler, RUN what runs its programs here.
+TARGET ?=
+RUN ?=
+CROSS := $(if $(TARGET),--target $(TARGET))
+BUILT := target/$(if $(TARGET),$(TARGET)/)release
+OUT := build$(if $(TARGET),/$(TARGET))
 FILE := libkvm_hotplug.so.$(VERSION)
 # What the static library needs besides the C library (rustc --print native-static-libs). The compiler brings the unwinder,
 # static or not as the program is.
 STATIC_LIBS := -lutil -lrt -lpthread -lm -ldl
 MANUAL := $(CARGO) run --quiet --locked --package manual --
-TOOLS := target/tools
+TOOLS := target/$(if $(TARGET),$(TARGET)/)tools
 
 # Everything that install puts somewhere, and uninstall takes away.
 LIBRARIES := $(FILE) libkvm_hotplug.so.$(ABI) libkvm_hotplug.so libkvm_hotplug.a
 COMPLETIONS := $(BASHDIR)/kvmctl $(ZSHDIR)/_kvmctl $(FISHDIR)/kvmctl.fish
 CMAKEFILES := kvm_hotplugConfig.cmake kvm_hotplugConfigVersion.cmake
 
-all: library build/kvmctl build/kvm-fake-qemu man
+all: library $(OUT)/kvmctl $(OUT)/kvm-fake-qemu man
 
 # Always asked: cargo knows what has changed. Programs look for the library under its SONAME.
 library:
-	$(CARGO) rustc --locked --release --crate-type cdylib,staticlib
+	$(CARGO) rustc --locked --release $(CROSS) --crate-type cdylib,staticlib
 	ln -sf libkvm_hotplug.so $(BUILT)/libkvm_hotplug.so.$(ABI)
 
 # With the library inside, so that it runs from wherever it is put. Always asked, as the library is.
-build/kvmctl: tools
-	@mkdir -p build
+$(OUT)/kvmctl: tools
+	@mkdir -p $(OUT)
 	cmp -s $(TOOLS)/kvmctl $@ || cp $(TOOLS)/kvmctl $@
 
 # Needs no library: it is what one talks to.
-build/kvm-fake-qemu: tools
-	@mkdir -p build
+$(OUT)/kvm-fake-qemu: tools
+	@mkdir -p $(OUT)
 	cmp -s $(TOOLS)/kvm-fake-qemu $@ || cp $(TOOLS)/kvm-fake-qemu $@
 
 tools:
-	$(CARGO) build --locked --profile tools --package kvmctl --package fake-qemu
+	$(CARGO) build --locked --profile tools $(CROSS) --package kvmctl --package fake-qemu
 
-man: build/kvmctl build/kvm-fake-qemu
-	$(MANUAL) man include/kvm_hotplug.h build/man
-	build/kvmctl help --man > build/man/kvmctl.1
-	build/kvm-fake-qemu --man > build/man/kvm-fake-qemu.1
+man: $(OUT)/kvmctl $(OUT)/kvm-fake-qemu
+	$(MANUAL) man include/kvm_hotplug.h $(OUT)/man
+	$(RUN) $(OUT)/kvmctl help --man > $(OUT)/man/kvmctl.1
+	$(RUN) $(OUT)/kvm-fake-qemu --man > $(OUT)/man/kvm-fake-qemu.1
 
 check:
 	./tests/run
@@ -92,7 +98,7 @@ install: $(if $(shell command -v $(CARGO)),all)
 	$(INSTALL) -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR) $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(PKGCONFIGDIR) \
 	    $(DESTDIR)$(CMAKEDIR) $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man3 $(DESTDIR)$(MANDIR)/man7 \
 	    $(addprefix $(DESTDIR),$(BASHDIR) $(ZSHDIR) $(FISHDIR))
-	$(INSTALL) -m 755 build/kvmctl build/kvm-fake-qemu $(DESTDIR)$(BINDIR)
+	$(INSTALL) -m 755 $(OUT)/kvmctl $(OUT)/kvm-fake-qemu $(DESTDIR)$(BINDIR)
 	$(INSTALL) -m 644 $(BUILT)/libkvm_hotplug.so $(DESTDIR)$(LIBDIR)/$(FILE)
 	ln -sf $(FILE) $(DESTDIR)$(LIBDIR)/libkvm_hotplug.so.$(ABI)
 	ln -sf libkvm_hotplug.so.$(ABI) $(DESTDIR)$(LIBDIR)/libkvm_hotplug.so
@@ -101,11 +107,11 @@ install: $(if $(shell command -v $(CARGO)),all)
 	$(call fill,packaging/kvm_hotplug.pc.in,$(DESTDIR)$(PKGCONFIGDIR)/kvm_hotplug.pc)
 	$(foreach file,$(CMAKEFILES),$(call fill,packaging/$(file).in,$(DESTDIR)$(CMAKEDIR)/$(file)) &&) true
 	for section in 1 3 7; do \
-	    $(INSTALL) -m 644 build/man/*.$$section $(DESTDIR)$(MANDIR)/man$$section || exit 1; \
+	    $(INSTALL) -m 644 $(OUT)/man/*.$$section $(DESTDIR)$(MANDIR)/man$$section || exit 1; \
 	done
-	build/kvmctl completion bash > $(DESTDIR)$(BASHDIR)/kvmctl
-	build/kvmctl completion zsh > $(DESTDIR)$(ZSHDIR)/_kvmctl
-	build/kvmctl completion fish > $(DESTDIR)$(FISHDIR)/kvmctl.fish
+	$(RUN) $(OUT)/kvmctl completion bash > $(DESTDIR)$(BASHDIR)/kvmctl
+	$(RUN) $(OUT)/kvmctl completion zsh > $(DESTDIR)$(ZSHDIR)/_kvmctl
+	$(RUN) $(OUT)/kvmctl completion fish > $(DESTDIR)$(FISHDIR)/kvmctl.fish
 	$(if $(DESTDIR),,packaging/loader update '$(LIBDIR)')
 
 # The man pages that are installed are those of this header, whether it has been built here or not.
@@ -130,7 +136,7 @@ deb: all
 	rm -rf build/deb
 	$(MAKE) install DESTDIR=build/deb PREFIX=/usr LIBDIR=/usr/lib/$$($(CC) -print-multiarch)
 	for variant in "" "--variant dev" "--variant kvmctl"; do \
-	    $(CARGO) deb --no-build $$variant --output build/ || exit 1; \
+	    $(CARGO) deb --no-build $(CROSS) $$variant --output build/ || exit 1; \
 	done
 
 # Another hook that is there already is left alone.

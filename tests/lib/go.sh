@@ -45,11 +45,16 @@ go_folders() {
     find "$REPO_ROOT" -name go.mod -not -path "$BUILD_DIR/*" -not -path '*/target/*' -exec dirname {} \;
 }
 
+# The number in which the SONAME of the library ends.
+library_abi() {
+    sed -n 's/^#define KVM_HOTPLUG_ABI_VERSION \([0-9]*\)$/\1/p' "$REPO_ROOT/include/kvm_hotplug.h"
+}
+
 # What `make install` lays out, by links, so that the package is built as its users build it.
 stage_library() {
     local libdir="${KVM_HOTPLUG_LIBDIR:-$REPO_ROOT/target/release}" prefix="$BUILD_DIR/go/prefix" abi
     [ -e "$libdir/libkvm_hotplug.so" ] || die "$libdir/libkvm_hotplug.so is missing: run 'cargo build --release'"
-    abi="$(sed -n 's/^#define KVM_HOTPLUG_ABI_VERSION \([0-9]*\)$/\1/p' "$REPO_ROOT/include/kvm_hotplug.h")"
+    abi="$(library_abi)"
     mkdir -p "$prefix/lib/pkgconfig" "$prefix/include"
     ln -sfn "$libdir/libkvm_hotplug.so" "$prefix/lib/libkvm_hotplug.so"
     ln -sfn "$libdir/libkvm_hotplug.so" "$prefix/lib/libkvm_hotplug.so.$abi"
