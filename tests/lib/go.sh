@@ -67,8 +67,8 @@ stage_library() {
     export KVM_FAKE_QEMU="$REPO_ROOT/target/tools/kvm-fake-qemu"
 }
 
-# modules_are_here MODULE: whether the modules of others that it needs are in Go's own cache, or can be fetched.
-# Once there, they need no network.
+# modules_are_here MODULE: whether the modules of others that it needs are in Go's own cache, or can be
+# fetched. Once there, they need no network.
 modules_are_here() {
     (cd "$1" && timeout 300 go mod download 2>/dev/null) || {
         not_run "Go tests of $1" "the modules of others that it needs cannot be fetched (go mod download)"
