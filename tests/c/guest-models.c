@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "support/guest.h"
 #include "support/net.h"
 #include "support/not_run.h"
 #include "support/plug.h"
@@ -15,13 +16,16 @@ static const char *const models[] = {
 
 static char bridge[IF_NAMESIZE];
 
-/* Whether the guest's kernel shows a PCI device of this vendor and device. */
+/* Whether the guest's kernel shows a PCI device of this vendor and device; waits for it. */
 static bool guest_has(struct qemu *qemu, const char *vendor, const char *device)
 {
-    return guest_does(qemu,
-                      "for d in /sys/bus/pci/devices/*; do "
-                      "[ \"$(cat $d/vendor) $(cat $d/device)\" = '%s %s' ] && exit 0; done; exit 1",
-                      vendor, device) == 0;
+    char condition[256];
+
+    snprintf(condition, sizeof condition,
+             "for d in /sys/bus/pci/devices/*; do "
+             "[ \"$(cat $d/vendor) $(cat $d/device)\" = '%s %s' ] && exit 0; done; exit 1",
+             vendor, device);
+    return guest_wait(qemu, condition, VIEW_MS);
 }
 
 static void comes_and_leaves(struct vm *vm, const char *model)
