@@ -157,6 +157,9 @@ class Instance:
         self.cluster.do(1, "gnt-instance", "migrate", "-f", self.name)
         self.node = 3 - self.node
 
+    def remove(self):
+        self.cluster.do(1, "gnt-instance", "remove", "-f", "--shutdown-timeout=1", self.name)
+
     def reboot(self, kind):
         self.cluster.do(1, "gnt-instance", "reboot", f"--type={kind}", "--shutdown-timeout=5", self.name)
         self.await_boot()
@@ -356,7 +359,10 @@ def try_suite(suite):
             with timed(f"{call}, killed at {step}, then {then}"):
                 killed(instance, number, call, step, then)
         with timed("in a chroot, as another user"):
-            chroot(cluster)
+            other = chroot(cluster)
+        # Taps are counted on a node, so no other instance is there.
+        for each in (instance, other):
+            each.remove()
         with timed("SCSI disks"):
             scsi(cluster)
         times(cluster)
@@ -373,6 +379,7 @@ def chroot(cluster):
     instance.add("use_chroot=true", "security_model=pool")
     qa_steps(instance)
     instance.check("in a chroot")
+    return instance
 
 
 def scsi(cluster):
