@@ -5,8 +5,9 @@
 //!   driver = "virtio-scsi-pci"
 //! ```
 
-use crate::sorted;
 use std::collections::BTreeMap;
+
+use crate::sorted;
 
 /// The ids in it, each with the kind of its section.
 pub(super) fn ids(text: &str) -> BTreeMap<String, String> {

@@ -29,7 +29,7 @@ use crate::net::namespace::within;
 use crate::net::spec::NicSpec;
 use crate::net::tap::TunDevice;
 use crate::net::vhost;
-use crate::qmp::properties;
+use crate::qmp::properties::{self, Properties};
 use crate::qmp::{Client, Command, OLDEST_QEMU, Version};
 use crate::sorted;
 use crate::store::RecordFile;
@@ -184,7 +184,7 @@ struct Known {
     version: Version,
     machines: BTreeSet<String>,
     /// The properties of each; `None` of a model that it does not know.
-    models: BTreeMap<String, Option<BTreeSet<String>>>,
+    models: BTreeMap<String, Option<Properties>>,
 }
 
 impl Known {
@@ -201,7 +201,7 @@ impl Known {
         let mut replies = batch.replies.into_iter().flatten();
         let machines = replies.next().transpose()?.unwrap_or_default();
         // Whatever else is wrong with a model, QEMU knows it.
-        let known = replies.map(|reply| properties::read(reply).unwrap_or_else(|_| Some(BTreeSet::new())));
+        let known = replies.map(|reply| properties::read(reply).unwrap_or_else(|_| Some(Properties::new())));
         let models = sorted::map(wanted.iter().map(|name| (*name).to_owned()).zip(known));
         Ok(Self { version, machines: machine_names(&machines)?, models })
     }
@@ -239,7 +239,7 @@ impl Known {
     /// over one that is a list, as if it had carried it out.
     fn unknown_property<'a>(&self, device: &'a Device) -> Option<&'a str> {
         let known = self.models.get(device.model())?.as_ref().filter(|known| !known.is_empty())?;
-        device.properties.keys().map(String::as_str).find(|name| !known.contains(*name))
+        device.properties.keys().map(String::as_str).find(|name| !known.contains_key(*name))
     }
 }
 

@@ -93,7 +93,7 @@ impl Placement {
     }
 
     /// Refuses a device that has the requested id and another setting, which is named, or another address.
-    pub(super) fn check_existing(&self, device: &Device, differs: Option<&'static str>) -> Result<()> {
+    pub(crate) fn check_existing(&self, device: &Device, differs: Option<&'static str>) -> Result<()> {
         if let Some(name) = properties::first_other(&self.properties, &device.properties) {
             let text = format!(
                 "exists with another value of the property {name}; remove it first, or take another id"

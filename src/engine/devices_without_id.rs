@@ -6,12 +6,12 @@ use serde_json::Value;
 use super::difference::{Difference, Mismatch};
 use super::foreign::place_of;
 use super::guest_state::GuestState;
-use super::inventory::{self, CONTAINERS};
+use super::inventory;
 use super::limit::Deadline;
 use crate::error::Result;
 use crate::ids::MacAddr;
 use crate::sanitize::readable;
-use crate::slots::pci::{BusKind, QomAddress, QomChild};
+use crate::slots::pci::{BusKind, CONTAINERS, QomAddress, QomChild};
 
 use crate::model::DeviceKind;
 

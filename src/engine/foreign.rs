@@ -2,11 +2,11 @@
 
 use super::difference::{Difference, Mismatch};
 use super::guest_state::GuestState;
-use super::inventory::{self, CONTAINERS, PeripheralIds};
+use super::inventory::{self, PeripheralIds};
 use super::limit::Deadline;
 use crate::error::Result;
 use crate::sanitize::readable;
-use crate::slots::pci::{BusKind, QomAddress, QomChild};
+use crate::slots::pci::{BusKind, CONTAINERS, QomAddress, QomChild};
 
 impl GuestState {
     /// PCI devices with ids that are not ours, bridges and ports aside: those are the machine's.

@@ -1,6 +1,7 @@
 //! The state behind a guest handle: connection, slot map, what is pending, and events.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::access::Access;
@@ -19,6 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BusName, DeviceId};
 use crate::log::{Level, Log};
 use crate::model::{Device, DeviceKind};
+use crate::qmp::properties::Properties;
 use crate::qmp::{MonitorName, Version};
 use crate::slots::Slots;
 use crate::slots::pci::{QomChild, Rules, SlotMap, Topology};
@@ -72,8 +74,8 @@ pub(super) struct GuestState {
     pub(super) running_since: Option<Instant>,
     /// Buses that are known to take nothing while the guest runs.
     pub(super) no_hotplug_buses: BTreeSet<BusName>,
-    /// Device models of which QEMU has said that it knows them.
-    pub(super) known_models: BTreeSet<String>,
+    /// Device models that QEMU has been asked about, with their properties.
+    pub(super) known_models: BTreeMap<String, Arc<Properties>>,
     /// Buses of which QEMU has said whether they do.
     pub(super) probed_buses: BTreeSet<BusName>,
     /// Events were lost: a device may have left without a word.
@@ -144,7 +146,7 @@ impl GuestState {
             migrating: false,
             running: false,
             no_hotplug_buses: BTreeSet::new(),
-            known_models: BTreeSet::new(),
+            known_models: BTreeMap::new(),
             probed_buses: BTreeSet::new(),
             events_lost: false,
             heard_from_generation: 0,

@@ -13,6 +13,7 @@ use crate::net::spec::NicSpec;
 use crate::planted::{self, Fault};
 use crate::qmp::qemu_errors::is_absence;
 use crate::qmp::{Command, Reply};
+use crate::slots::pci::CONTAINERS;
 use crate::slots::pci::QomAddress;
 use crate::slots::scsi;
 
@@ -110,7 +111,7 @@ impl GuestState {
             let questions: Vec<Command> = some
                 .iter()
                 .flat_map(|device| {
-                    let path = format!("{}/{}", inventory::CONTAINERS[0], device.id);
+                    let path = format!("{}/{}", CONTAINERS[0], device.id);
                     PROPERTIES.map(|name| Command::with("qom-get", &[("path", &path), ("property", name)]))
                 })
                 .collect();

@@ -14,13 +14,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::ScsiAddress;
 use crate::model::{BackendNames, Device};
 use crate::qmp::{Batch, Command};
-use crate::slots::pci::{QomAddress, QomChild, Topology};
+use crate::slots::pci::{CONTAINERS, QomAddress, QomChild, Topology};
 use crate::slots::scsi;
 use crate::sorted;
 use crate::sorted::object;
-
-/// Where QEMU keeps devices with and without an id.
-pub(super) const CONTAINERS: [&str; 2] = ["/machine/peripheral", "/machine/peripheral-anon"];
 
 /// Questions about places that are asked in one go: enough for any real guest, while a peer that lists
 /// thousands of devices does not make thousands of commands exist at once.

@@ -1,5 +1,7 @@
 //! Which device models the QEMU of the guest knows: it is asked, and not guessed from its version.
 
+use std::sync::Arc;
+
 use super::add_item::AddRequest;
 use super::guest_state::GuestState;
 use super::limit::Deadline;
@@ -7,14 +9,13 @@ use crate::disk::models::LIVE_DISK_MODELS;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::DeviceKind;
 use crate::net::models;
-use crate::qmp::properties;
+use crate::qmp::properties::{self, Properties};
 use crate::sanitize::readable;
 use crate::store::Format;
 
 impl GuestState {
     /// Refuses a model that this QEMU does not know, or that is no NIC or disk. Recorded for the next boot,
-    /// it would keep the guest from starting. Asked once on each connection; each QEMU from 5.2 on has the
-    /// models of virtio and SCSI.
+    /// it would keep the guest from starting. Each QEMU from 5.2 on has the models of virtio and SCSI.
     pub(super) async fn check_model(
         &mut self,
         kind: DeviceKind,
@@ -22,29 +23,40 @@ impl GuestState {
         deadline: &Deadline,
     ) -> Result<()> {
         let always = [models::VIRTIO, LIVE_DISK_MODELS].iter().any(|all| all.contains(&model));
-        if always || self.known_models.contains(model) {
+        if always {
             return Ok(());
         }
-        let known = match properties::read(self.ask_one(properties::question(model), deadline).await) {
-            Ok(Some(known)) => known,
-            Ok(None) => return Err(self.unknown_model(model)),
-            Err(error) if error.kind() == ErrorKind::Qmp => {
-                let text = format!("{} is no device model of QEMU {}", readable(model), self.version);
-                return Err(Error::invalid(format!("{text}: {}", error.message())));
-            }
-            Err(error) => return Err(error),
-        };
+        let known = self.properties_of(model, deadline).await?;
         let needed = match kind {
             DeviceKind::Nic => "netdev",
             DeviceKind::Disk => "drive",
             DeviceKind::Controller => return Ok(()),
         };
-        if !known.contains(needed) {
+        if !known.contains_key(needed) {
             let (model, kind) = (readable(model), kind.title());
             return Err(Error::invalid(format!("model {model} is no {kind}: QEMU gives it no {needed}")));
         }
-        self.known_models.insert(model.to_owned());
         Ok(())
+    }
+
+    /// What QEMU says of a model, asked once on each connection.
+    async fn properties_of(&mut self, model: &str, deadline: &Deadline) -> Result<Arc<Properties>> {
+        if let Some(known) = self.known_models.get(model) {
+            return Ok(Arc::clone(known));
+        }
+        match properties::read(self.ask_one(properties::question(model), deadline).await) {
+            Ok(Some(known)) => {
+                let known = Arc::new(known);
+                self.known_models.insert(model.to_owned(), Arc::clone(&known));
+                Ok(known)
+            }
+            Ok(None) => Err(self.unknown_model(model)),
+            Err(error) if error.kind() == ErrorKind::Qmp => {
+                let text = format!("{} is no device model of QEMU {}", readable(model), self.version);
+                Err(Error::invalid(format!("{text}: {}", error.message())))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Gives the further properties of a request the types that this QEMU has them in, and refuses those that
@@ -62,8 +74,7 @@ impl GuestState {
         }
         self.ready(deadline).await?;
         let model = request.model().to_owned();
-        let reply = self.ask_one(properties::question(&model), deadline).await;
-        let Some(types) = properties::types(reply)? else { return Err(self.unknown_model(&model)) };
+        let types = self.properties_of(&model, deadline).await?;
         for (name, value) in &mut request.placement_mut().properties {
             let refuse = |why: &str| Err(Error::invalid(format!("properties: {name}: {why}")));
             *value = match types.get(name).map(|of| properties::typed(value, of)) {

@@ -10,16 +10,17 @@ use super::add_plan::Placement;
 use super::disk::{DiskRequest, for_looking};
 use super::foreign_device::{ForeignDevice, Recognized};
 use super::guest_state::GuestState;
-use super::inventory::{CONTAINERS, PeripheralIds, QUESTIONS};
+use super::inventory::{PeripheralIds, QUESTIONS};
 use super::limit::Deadline;
 use super::nic::{NicRequest, TapSource, check_mac, check_unused};
 use super::shown::{self, Shown};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::DeviceId;
-use crate::model::properties::plain_text;
+use crate::model::properties::agrees;
 use crate::model::{BackendNames, Device, NicSettings, Presence, Spec};
 use crate::net::given::Given;
 use crate::qmp::Command;
+use crate::slots::pci::CONTAINERS;
 use crate::store::Format;
 
 impl GuestState {
@@ -115,13 +116,18 @@ impl GuestState {
         deadline: &Deadline,
     ) -> Result<()> {
         let path = format!("{}/{}", CONTAINERS[0], device.id);
-        for (name, wanted) in &placement.properties {
-            let question = Command::with("qom-get", &[("path", &path), ("property", name)]);
-            let found = plain_text(&self.ask_one(question, deadline).await?);
-            let wanted_text = plain_text(wanted);
-            // Of a link to another object QEMU tells the path.
-            let is_link = found.starts_with('/') && found.rsplit('/').next() == Some(wanted_text.as_str());
-            if found != wanted_text && !is_link {
+        let questions: Vec<Command> = placement
+            .properties
+            .keys()
+            .map(|name| Command::with("qom-get", &[("path", &path), ("property", name)]))
+            .collect();
+        let batch = self.ask(questions, deadline).await;
+        if let Some(error) = batch.failure {
+            return Err(error.with_step("qom-get"));
+        }
+        for ((name, wanted), reply) in placement.properties.iter().zip(batch.replies) {
+            let found = reply.and_then(Result::ok).unwrap_or_default();
+            if !agrees(wanted, &found) {
                 let text = format!("and has another value of the property {name} than asked for");
                 return Err(conflict(&device.id, &text));
             }

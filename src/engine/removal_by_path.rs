@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::dry_run::DryRun;
 use super::guest_state::GuestState;
-use super::inventory::{self, CONTAINERS};
+use super::inventory;
 use super::limit::Deadline;
 use super::outcome::{Outcome, PendingReason};
 use super::removal::Removal;
@@ -19,7 +19,7 @@ use crate::model::{Device, DeviceKind};
 use crate::qmp::qemu_errors::{self, Refusal};
 use crate::qmp::{Command, Event};
 use crate::sanitize::readable;
-use crate::slots::pci::{QomAddress, QomChild};
+use crate::slots::pci::{CONTAINERS, QomAddress, QomChild};
 use crate::slots::scsi;
 
 /// What no id begins with, and each path does.
@@ -137,7 +137,8 @@ impl GuestState {
         Ok(Some(Leaving { path: path.to_owned(), by_consent }))
     }
 
-    /// Ganeti's older lists have NICs whose place nobody knows, and which have no id in QEMU.
+    /// A Ganeti list of before hotplug does not say where a NIC sits, and QEMU has such a NIC without an id.
+    /// Its MAC address says that it is recorded.
     fn refuse_recorded_nic(&self, path: &str, mac: &Value) -> Result<()> {
         let Some(mac) = mac.as_str().and_then(|text| MacAddr::parse(text).ok()) else { return Ok(()) };
         let contents = self.contents();

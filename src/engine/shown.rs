@@ -10,12 +10,9 @@ use crate::error::{Error, Result};
 use crate::ids::PciAddress;
 use crate::net::models;
 use crate::qmp::{Command, Reply};
-use crate::slots::pci::{QomAddress, QomChild};
+use crate::slots::pci::{CONTAINERS, QomAddress, QomChild};
 use crate::slots::scsi;
 use crate::sorted::object;
-
-/// Where QEMU keeps devices with and without an id.
-pub(crate) const CONTAINERS: [&str; 2] = ["/machine/peripheral", "/machine/peripheral-anon"];
 
 /// All of it.
 #[derive(Debug)]

@@ -4,14 +4,14 @@
 use serde_json::{Value, json};
 
 use super::guest_state::GuestState;
-use super::inventory::{self, CONTAINERS};
+use super::inventory;
 use super::limit::Deadline;
 use crate::error::Result;
 use crate::model::DeviceKind;
 use crate::net::models;
 use crate::qmp::Command;
 use crate::sanitize::readable;
-use crate::slots::pci::{QomAddress, QomChild};
+use crate::slots::pci::{CONTAINERS, QomAddress, QomChild};
 use crate::slots::scsi;
 
 /// Where QEMU keeps what its machine and `-nic` have made.

@@ -12,7 +12,6 @@ use crate::engine::disk::{DiskRequest, check_unshared, files_to_compare, for_loo
 use crate::engine::nic::{NicRequest, TapSource, check_mac, check_unused, used_macs};
 use crate::engine::{Outcome, Placement, Removal};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::properties;
 use crate::model::{Device, DeviceKind, Presence, Spec};
 use crate::net::namespace::{self, within};
 use crate::net::{link, mac, vhost};
@@ -127,17 +126,7 @@ fn already(
     if device.presence == Presence::RemoveAfterReboot {
         return conflict(format!("{id} is to be removed with the next boot; take another id"));
     }
-    if let Some(name) = properties::first_other(&placement.properties, &device.properties) {
-        return conflict(format!(
-            "{id} exists with another value of the property {name}; remove it first, or take another id"
-        ));
-    }
-    if let Some(setting) = differs(&device.spec) {
-        return conflict(format!("{id} exists with another {setting}; remove it first, or take another id"));
-    }
-    if !placement.accepts(device.address.as_ref()) {
-        return conflict(format!("{id} exists at another address; remove it first, or take another id"));
-    }
+    placement.check_existing(&device, differs(&device.spec))?;
     Ok(Some(device))
 }
 

@@ -97,6 +97,12 @@ pub fn plain_text(value: &Value) -> String {
     }
 }
 
+/// Whether QEMU shows a property as it is expected. Of a link to another object it shows the path.
+pub fn agrees(expected: &Value, shown: &Value) -> bool {
+    let (expected, shown) = (plain_text(expected), plain_text(shown));
+    expected == shown || shown.starts_with('/') && shown.rsplit('/').next() == Some(expected.as_str())
+}
+
 /// The first property that is asked for and that a device does not have so. What is not asked for may be as
 /// it is: another program may have started the device.
 pub fn first_other<'a>(asked: &'a Map<String, Value>, has: &Map<String, Value>) -> Option<&'a str> {

@@ -1,6 +1,6 @@
 //! What a QEMU knows of a device model: whether it has the model, and which properties that takes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
@@ -12,32 +12,29 @@ use crate::sorted;
 /// `qom-list-types` would have QEMU load every module it has.
 const COMMAND: &str = "device-list-properties";
 
+/// Names and types of the properties of a model.
+pub type Properties = BTreeMap<String, String>;
+
 /// The question about a model.
 pub fn question(model: &str) -> Command {
     Command::with(COMMAND, &[("typename", model)])
 }
 
-/// The names of the model's properties; `None` if QEMU does not have the model.
-pub fn read(reply: Result<Value>) -> Result<Option<BTreeSet<String>>> {
+/// The properties of the model, each with its type in QEMU's words; `None` if QEMU does not have the model.
+pub fn read(reply: Result<Value>) -> Result<Option<Properties>> {
     match reply {
-        Ok(properties) => Ok(Some(names(&properties))),
+        Ok(list) => Ok(Some(of_list(&list))),
         Err(error) if is_absence(COMMAND, &error) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// The type of each of the model's properties, in QEMU's words; `None` if QEMU does not have the model.
-pub fn types(reply: Result<Value>) -> Result<Option<BTreeMap<String, String>>> {
+fn of_list(list: &Value) -> Properties {
     let text = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
-    let of = |list: &Value| {
-        let entries = list.as_array().into_iter().flatten();
-        sorted::map(entries.filter_map(|entry| Some((text(entry, "name")?, text(entry, "type")?))))
-    };
-    match reply {
-        Ok(list) => Ok(Some(of(&list))),
-        Err(error) if is_absence(COMMAND, &error) => Ok(None),
-        Err(error) => Err(error),
-    }
+    let entries = list.as_array().into_iter().flatten();
+    sorted::map(
+        entries.filter_map(|entry| Some((text(entry, "name")?, text(entry, "type").unwrap_or_default()))),
+    )
 }
 
 /// A value in the type that QEMU has the property in: callers may write "on" for true, and numbers as text.
@@ -61,11 +58,6 @@ pub fn typed(value: &Value, of: &str) -> std::result::Result<Value, &'static str
         Value::Number(number) if !is_number => Ok(number.to_string().into()),
         _ => Ok(value.clone()),
     }
-}
-
-fn names(properties: &Value) -> BTreeSet<String> {
-    let name = |entry: &Value| entry.get("name").and_then(Value::as_str).map(str::to_owned);
-    properties.as_array().into_iter().flatten().filter_map(name).collect()
 }
 
 #[cfg(test)]
@@ -100,7 +92,7 @@ mod tests {
     fn properties_are_known_by_name() {
         let list = json!([{"name": "mac", "type": "str"}, {"name": "netdev", "type": "str"}, {}, 1]);
         let known = read(Ok(list)).unwrap().unwrap();
-        assert_eq!(known.iter().collect::<Vec<_>>(), ["mac", "netdev"]);
+        assert_eq!(known.keys().collect::<Vec<_>>(), ["mac", "netdev"]);
         for odd in [json!({}), json!(null), json!([])] {
             assert!(read(Ok(odd)).unwrap().unwrap().is_empty());
         }

@@ -60,10 +60,16 @@ static void plug_all(struct vm *vm)
     int i;
 
     works(add_nic(vm, &(struct kvm_hotplug_nic){.bridge = HOSTS_BRIDGE}, &passing));
-    works(add_nic(vm, &(struct kvm_hotplug_nic){.bridge = HOSTS_BRIDGE, .queues = 2, .mtu = 1400}, &wide));
+    works(add_nic(vm,
+                  &(struct kvm_hotplug_nic){.bridge = HOSTS_BRIDGE,
+                                            .queues = 2,
+                                            .mtu = 1400,
+                                            .properties = "{\"csum\": false}"},
+                  &wide));
     for (i = 0; i < DISKS; i++) {
         disk.path = paths[i];
         disk.model = i == 2 ? "scsi-hd" : NULL;
+        disk.properties = i == 2 ? "{\"rotation_rate\": 1}" : "{\"werror\": \"stop\", \"queue-size\": 64}";
         disk.format = strcmp(formats[i], "raw") == 0 ? KVM_HOTPLUG_FORMAT_RAW : KVM_HOTPLUG_FORMAT_QCOW2;
         works(add_disk(vm, &disk, &disks[i]));
         if (i == 2)

@@ -15,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 
-from network import BUILD, HERE, PROJECT, Network, run, say, until
+from network import BUILD, HERE, PROJECT, Network, expect, run, say, timed, until
 
 NETWORK = "10.78.0"
 ENDPOINT = f"{NETWORK}.1:2379"
@@ -227,19 +227,6 @@ class Cluster(Network):
         mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(self.folder) in line]
         expect(mounts, [], "mounts")
         expect(self.folder.exists(), False, f"whether {self.folder} is there")
-
-
-def expect(found, wanted, what):
-    if found != wanted:
-        raise AssertionError(f"{what}: {found}, and not {wanted}")
-
-
-@contextlib.contextmanager
-def timed(what):
-    begin = time.monotonic()
-    say(what)
-    yield
-    say(f"{what}: {time.monotonic() - begin:.0f} s")
 
 
 def linux(node):
@@ -469,4 +456,5 @@ def main():
     say("passed")
 
 
-main()
+if __name__ == "__main__":
+    main()

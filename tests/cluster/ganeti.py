@@ -6,13 +6,13 @@ hot-plugged NIC and disk in the guest; the node daemon killed at each step of th
 and changing a NIC or disk, each followed by another call, a reboot or a migration; a guest in a chroot as
 another user; one with SCSI disks. `tests/run cluster` builds what it needs."""
 
-import contextlib
 import json
 import re
 import shutil
 import sys
 import time
 
+from network import expect, timed
 from nodes import BUILD, CLUSTER, HERE, PROJECT, Nodes, run, say, until
 
 LIBRARY = PROJECT / "target/release/libkvm_hotplug.so"
@@ -163,11 +163,6 @@ class Instance:
     def reboot(self, kind):
         self.cluster.do(1, "gnt-instance", "reboot", f"--type={kind}", "--shutdown-timeout=5", self.name)
         self.await_boot()
-
-
-def expect(found, wanted, what):
-    if found != wanted:
-        raise AssertionError(f"{what}: {found}, and not {wanted}")
 
 
 def qa_steps(instance):
@@ -328,14 +323,6 @@ def times(cluster):
         print(f"{call:34} {cells[0]} {cells[1]}")
 
 
-@contextlib.contextmanager
-def timed(what):
-    begin = time.monotonic()
-    say(what)
-    yield
-    say(f"{what}: {time.monotonic() - begin:.0f} s")
-
-
 def try_suite(suite):
     cluster = Cluster(suite)
     try:
@@ -405,4 +392,5 @@ def main():
     say("passed")
 
 
-main()
+if __name__ == "__main__":
+    main()

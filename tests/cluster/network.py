@@ -22,6 +22,19 @@ def say(text):
     print(f"cluster: {text}", flush=True)
 
 
+def expect(found, wanted, what):
+    if found != wanted:
+        raise AssertionError(f"{what}: {found}, and not {wanted}")
+
+
+@contextlib.contextmanager
+def timed(what):
+    begin = time.monotonic()
+    say(what)
+    yield
+    say(f"{what}: {time.monotonic() - begin:.0f} s")
+
+
 def run(*command, **options):
     """Runs a command, and fails with what it said."""
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)

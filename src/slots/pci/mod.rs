@@ -29,7 +29,7 @@ pub use bus::{Bus, BusKind, Occupant};
 pub use choose::Want;
 pub use guest_path::GuestPath;
 pub use name::device_id_for;
-pub use qom::{QomAddress, QomChild};
+pub use qom::{CONTAINERS, QomAddress, QomChild};
 pub use rules::{MAX_RANGES, NewDevice, Rules, SlotKind, SlotPolicy, SlotRange, SlotRules};
 pub use slots::{BusView, Count, SlotMap, SlotState};
 pub use topology::{Located, Topology};

@@ -8,6 +8,9 @@ use crate::sanitize;
 
 use super::read::MAX_DEVICES;
 
+/// Where QEMU keeps devices with and without an id.
+pub const CONTAINERS: [&str; 2] = ["/machine/peripheral", "/machine/peripheral-anon"];
+
 /// One entry of `qom-list /machine/peripheral` (devices with an id) or `/machine/peripheral-anon` (without).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QomChild {
