@@ -157,8 +157,8 @@ class Instance:
         self.cluster.do(1, "gnt-instance", "migrate", "-f", self.name)
         self.node = 3 - self.node
 
-    def remove(self):
-        self.cluster.do(1, "gnt-instance", "remove", "-f", "--shutdown-timeout=1", self.name)
+    def stop(self):
+        self.cluster.do(1, "gnt-instance", "shutdown", "--timeout=1", self.name)
 
     def reboot(self, kind):
         self.cluster.do(1, "gnt-instance", "reboot", f"--type={kind}", "--shutdown-timeout=5", self.name)
@@ -347,9 +347,9 @@ def try_suite(suite):
                 killed(instance, number, call, step, then)
         with timed("in a chroot, as another user"):
             other = chroot(cluster)
-        # Taps are counted on a node, so no other instance is there.
+        # Taps are counted on a node, so no other instance runs there.
         for each in (instance, other):
-            each.remove()
+            each.stop()
         with timed("SCSI disks"):
             scsi(cluster)
         times(cluster)

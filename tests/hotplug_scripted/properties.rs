@@ -46,8 +46,8 @@ pub fn further_properties_are_set_and_recorded(agent: &dyn Agent) {
     let place_of_controller = with("scsi", json!({"queue-size": 64}));
     done(api.add_controller(&ControllerArgs { place: place_of_controller, ..ControllerArgs::default() }));
     assert_eq!(recorded(&fixture, &*api, "scsi"), json!({"queue-size": 64}));
-    // The same again is the same, and QEMU is asked once about a model. Nothing asked for means whatever there
-    // is. Another value is a conflict.
+    // The same again is the same, and QEMU is asked once about a model. Nothing asked for means whatever
+    // there is. Another value is a conflict.
     fixture.qemu.take_seen();
     done(api.add_disk(&DiskArgs { place, ..fixture.disk("a.img") }));
     assert_eq!(fixture.qemu.take_names(), Vec::<String>::new());
