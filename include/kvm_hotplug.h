@@ -781,6 +781,19 @@ struct kvm_hotplug_nic {
      *  for romfile, multifunction, failover and failover_pair_id; with -E2BIG for a longer text. A Ganeti
      *  list has no place for them (-EINVAL). */
     const char *properties;
+    /** Limit of what the guest receives over this NIC, in bytes per second, 1024 to 2^40; 0 for none. What
+     *  is too much waits up to 50 ms, and is dropped then (tbf as root qdisc of the tap). Recorded,
+     *  compared by kvm_hotplug_verify(), there after boot and migration, changed by
+     *  kvm_hotplug_set_nic_limits(), and taken away with the NIC, also from a tap of the caller's, which
+     *  has to be in the network namespace of the calling thread. Not in a Ganeti list (-EINVAL). */
+    uint64_t inbound_average;
+    /** Bytes that it may receive at once, at least 69632, since packets have up to 64 KiB; 0 for a tenth
+     *  of a second. */
+    uint64_t inbound_burst;
+    /** The same of what the guest sends. What is too much is dropped (a police action at the ingress qdisc
+     *  of the tap). */
+    uint64_t outbound_average;
+    uint64_t outbound_burst; /**< Bytes that it may send at once, likewise. */
 };
 
 /** Plugs a NIC into the guest and records it: opens a tap (multi-queue if requested), attaches it to its
@@ -788,9 +801,10 @@ struct kvm_hotplug_nic {
  *  the runtime file. All of it or nothing.
  *  Returns one of enum kvm_hotplug_answer, or fails like any add of a device, and with -EBADF (a closed
  *  tap fd), -EINVAL (contradicting fields, an fd that is no tap, a bridge that is none), -EEXIST (MAC
- *  address, tap or tap name taken), -ENOENT (no such bridge or network namespace), -EOPNOTSUPP (with
- *  tap_fds, it would wait for a reboot), -ENODEV (vhost is required and missing), or the errno of opening
- *  or setting up the tap (-EPERM without CAP_NET_ADMIN). */
+ *  address, tap or tap name taken; the tap has a queueing discipline of somebody else), -ENOENT (no such
+ *  bridge or network namespace), -EOPNOTSUPP (with tap_fds, it would wait for a reboot), -ENODEV (vhost is
+ *  required and missing; the kernel lacks what a limit takes), or the errno of opening or setting up the
+ *  tap (-EPERM without CAP_NET_ADMIN). */
 int kvm_hotplug_add_nic(struct kvm_hotplug *guest, const struct kvm_hotplug_nic *nic, size_t nic_size,
                         struct kvm_hotplug_device *ret_device, size_t device_size,
                         struct kvm_hotplug_error **reterr);
@@ -1154,6 +1168,31 @@ int kvm_hotplug_set_link(struct kvm_hotplug *guest, const char *id, int up, uint
  *  no Linux bridge), or the errno of leaving or joining a bridge (-EPERM without CAP_NET_ADMIN). */
 int kvm_hotplug_set_bridge(struct kvm_hotplug *guest, const char *id, const char *bridge, uint32_t timeout_ms,
                            struct kvm_hotplug_error **reterr);
+
+/** How much a guest may receive and send over a NIC: the fields of the same names in struct
+ *  kvm_hotplug_nic. */
+struct kvm_hotplug_nic_limits {
+    uint64_t inbound_average; /**< Bytes per second that the guest receives; 0 for no limit. */
+    uint64_t inbound_burst; /**< Bytes that it may receive at once; 0 for a tenth of a second. */
+    uint64_t outbound_average; /**< Bytes per second that the guest sends; 0 for no limit. */
+    uint64_t outbound_burst; /**< Bytes that it may send at once; 0 for a tenth of a second. */
+};
+
+/** Sets how much the guest may receive and send over a NIC, in both directions at once. Recorded. The
+ *  guest and QEMU notice nothing. A repeated call sets the limits again, since another program may have
+ *  removed them. A failure leaves the limits that it had.
+ *
+ *  The library looks for the tap as kvm_hotplug_set_bridge() does. The disciplines of somebody else on it
+ *  are left alone: one that is in the way fails the call, with -EEXIST.
+ *  `limits`: all of them; a direction that is 0 has no limit from then on.
+ *  Returns KVM_HOTPLUG_ANSWER_DONE, KVM_HOTPLUG_ANSWER_AFTER_REBOOT (the NIC itself comes with the next
+ *  boot), or fails like any change of a device, and with -EINVAL (out of range; a record in Ganeti's
+ *  format), -ENOENT (the tap is not in this network namespace), -EACCES (kind FOREIGN: the interface of
+ *  that name is not the tap), -EEXIST (a queueing discipline of somebody else), -ENODEV (the kernel lacks
+ *  what a limit takes), or the errno of the kernel (-EPERM without CAP_NET_ADMIN). */
+int kvm_hotplug_set_nic_limits(struct kvm_hotplug *guest, const char *id,
+                               const struct kvm_hotplug_nic_limits *limits, size_t limits_size,
+                               uint32_t timeout_ms, struct kvm_hotplug_error **reterr);
 
 /** Flag of kvm_hotplug_resize_disk(): the disk may shrink. Data beyond its new end is lost. */
 #define KVM_HOTPLUG_RESIZE_SHRINK (1 << 10)
@@ -2085,6 +2124,10 @@ static inline int kvmh_open_with(struct kvm_runtime *runtime, const char *socket
                                  const struct kvm_hotplug_open_options *options,
                                  struct kvm_hotplug **ret_guest, struct kvm_hotplug_error **reterr)
 { return kvm_hotplug_open_with(runtime, socket_path, options, KVMH_SIZE(options), ret_guest, reterr); }
+static inline int kvmh_set_nic_limits(struct kvm_hotplug *guest, const char *id,
+                                      const struct kvm_hotplug_nic_limits *limits, uint32_t timeout_ms,
+                                      struct kvm_hotplug_error **reterr)
+{ return kvm_hotplug_set_nic_limits(guest, id, limits, KVMH_SIZE(limits), timeout_ms, reterr); }
 static inline int kvmh_list(const struct kvm_hotplug *guest, struct kvm_hotplug_device *ret_devices,
                             size_t capacity, size_t *ret_count, struct kvm_hotplug_error **reterr)
 { return kvm_hotplug_list(guest, ret_devices, KVMH_SIZE(ret_devices), capacity, ret_count, reterr); }

@@ -15,6 +15,7 @@ use kvm_hotplug::guest::{
 };
 use kvm_hotplug::ids::DeviceId;
 use kvm_hotplug::log::Log;
+use kvm_hotplug::net::bandwidth::Limits;
 use kvm_hotplug::net::vhost::VhostMode;
 use kvm_hotplug::store::RecordFile;
 use support::counting::{Counting, allocations};
@@ -40,6 +41,7 @@ fn nic(fixture: &Fixture) -> NicRequest {
         mtu: None,
         bridge: None,
         link_down: false,
+        limits: Limits::default(),
         tap: TapSource::Open { name: fixture.nic(1).ifname, owner: None, netns: None },
         boot_index: None,
         model: "virtio-net-pci".into(),

@@ -160,6 +160,7 @@ const SCENARIOS: [Scenario; 12] = [
             Call::AddDisk("data", "one.img"),
             Call::SetLink("lan", false),
             Call::Move("lan", "br1"),
+            Call::Limit("lan", 1 << 20),
             Call::Resize("data", 2 << 20),
             Call::Process,
         ],

@@ -28,6 +28,8 @@ mod images;
 mod journal_replay;
 #[path = "hotplug_scripted/late_unplug.rs"]
 mod late_unplug;
+#[path = "hotplug_scripted/limits.rs"]
+mod limits;
 #[path = "hotplug_scripted/looking.rs"]
 mod looking;
 #[path = "hotplug_scripted/many.rs"]
@@ -64,6 +66,7 @@ use identity::*;
 use images::*;
 use journal_replay::*;
 use late_unplug::*;
+use limits::*;
 use looking::*;
 use many::*;
 use migrating::*;
@@ -144,6 +147,13 @@ through_every_api! {
     a_guest_may_refuse_or_keep_a_device_without_an_id,
     a_guest_that_cannot_answer_keeps_a_device_without_an_id,
     a_lost_answer_about_a_path_is_told,
+    // limits
+    a_nic_has_its_limits_from_the_start,
+    limits_are_changed_while_the_guest_runs,
+    limits_that_cannot_be_set_leave_those_that_were,
+    interrupted_limits_are_settled,
+    a_callers_tap_is_limited_as_long_as_the_nic_is_there,
+    a_wanted_list_changes_limits,
     // properties
     further_properties_are_set_and_recorded,
     a_property_that_has_changed_is_told,

@@ -13,6 +13,7 @@ use kvm_hotplug::capi::device::kvm_hotplug_device;
 use kvm_hotplug::capi::disk::kvm_hotplug_disk;
 use kvm_hotplug::capi::event::kvm_hotplug_event;
 use kvm_hotplug::capi::guest::kvm_hotplug_open_options;
+use kvm_hotplug::capi::link::kvm_hotplug_nic_limits;
 use kvm_hotplug::capi::nic::kvm_hotplug_nic;
 use kvm_hotplug::capi::qmp::kvm_hotplug_command;
 use kvm_hotplug::capi::removal::kvm_hotplug_del_options;
@@ -74,8 +75,10 @@ fn rust_and_c_agree_on_the_structs() {
         kvm_hotplug_command { execute, arguments, fd, timeout_ms, flags, reserved }
         kvm_hotplug_nic {
             id, mac, bridge, ifname, model, bus, tap_fds, tap_fd_count, queues, vhost, mtu, slot,
-            boot_index, tap_owner, timeout_ms, flags, reserved, netns, ganeti_entry, properties,
+            boot_index, tap_owner, timeout_ms, flags, reserved, netns, ganeti_entry, properties, inbound_average,
+            inbound_burst, outbound_average, outbound_burst,
         }
+        kvm_hotplug_nic_limits { inbound_average, inbound_burst, outbound_average, outbound_burst }
         kvm_hotplug_del_options { id, timeout_ms, flags }
         kvm_runtime_problem { id, text, kind, reserved }
         kvm_runtime_adopt_options {

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(unreachable_pub)]
 
+#[path = "net_host/limits.rs"]
+mod limits;
 #[path = "support/not_run.rs"]
 mod not_run;
 
@@ -18,6 +20,7 @@ use std::time::{Duration, Instant};
 use kvm_hotplug::ErrorKind;
 use kvm_hotplug::error::Undo;
 use kvm_hotplug::ids::{IfName, MacAddr};
+use kvm_hotplug::net::bandwidth::Limits;
 use kvm_hotplug::net::given::{attach_queues, check_queues, inspect};
 use kvm_hotplug::net::identity::TapIdentity;
 use kvm_hotplug::net::link::{self, Interfaces, Setting};
@@ -66,6 +69,7 @@ fn request() -> TapRequest {
         bridge: None,
         mtu: None,
         guest: None,
+        limits: Limits::default(),
     }
 }
 

@@ -36,10 +36,13 @@ const FORBIDDEN: &[&str] = &[
 /// that nobody looks at.
 const ALLOWED: &[&str] = &[
     "crate::net::args",
+    "crate::net::bandwidth::Bandwidth",
+    "crate::net::bandwidth::Limits",
     "crate::net::bridge_move::BridgeMove",
     "crate::net::given",
     "crate::net::given::Given",
     "crate::net::identity::TapIdentity",
+    "crate::net::limits::LimitChange",
     "crate::net::models",
     "crate::net::share::Taps",
     "crate::net::spec::NicSpec",

@@ -8,7 +8,9 @@ use crate::disk::{self, BackingRule, DiskSpec, Image};
 use crate::error::Result;
 use crate::ids::{DeviceId, MacAddr};
 use crate::model::{Device, Record, Spec};
-use crate::net::given;
+use crate::net::bandwidth::Limits;
+use crate::net::given::{self, Given};
+use crate::net::limits::LimitChange;
 use crate::net::namespace::within;
 use crate::net::spec::NicSpec;
 use crate::net::tap::{TapRequest, TunDevice};
@@ -113,6 +115,7 @@ impl<'a> Host<'a> {
         let fds = |list: Vec<OwnedFd>| list.into_iter().map(Some).collect();
         if let Some((tap, queues)) = self.given.queues_of(id)? {
             given::attach_queues(&queues)?;
+            limit_given(spec, &tap)?;
             (spec.ifname, spec.tap_identity, spec.given_tap) = (Some(tap.name), None, Some(tap.tap));
             return Ok(Backend::Taps { taps: fds(queues), vhost: fds(vhost) });
         }
@@ -124,11 +127,22 @@ impl<'a> Host<'a> {
             bridge: spec.bridge.clone(),
             mtu: spec.mtu.map(u32::from),
             guest: Some(spec.mac),
+            limits: spec.limits(),
         };
         let tap = within(spec.netns.as_deref(), || self.tun.open_within(&wanted, LINGERING))?;
         (spec.ifname, spec.tap_identity, spec.given_tap) = (Some(tap.name), Some(tap.identity), None);
         Ok(Backend::Taps { taps: fds(tap.fds), vhost: fds(vhost) })
     }
+}
+
+/// The caller's tap has the limits of its NIC.
+fn limit_given(spec: &NicSpec, given: &Given) -> Result<()> {
+    if spec.limits().is_none() {
+        return Ok(());
+    }
+    let mut nic = Box::new(spec.clone());
+    (nic.ifname, nic.tap_identity, nic.given_tap) = (Some(given.name.clone()), None, Some(given.tap.clone()));
+    LimitChange { nic, there: spec.limits(), back: Limits::default() }.run()
 }
 
 /// As many as there would be.

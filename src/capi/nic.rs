@@ -14,6 +14,7 @@ use crate::guest::{NicRequest, PlaceRequest, Placement, TapSource};
 use crate::ids::{IfName, MacAddr};
 use crate::model::{self, GanetiEntry};
 use crate::net::MAX_QUEUES;
+use crate::net::bandwidth::{Bandwidth, Limits};
 use crate::net::vhost::VhostMode;
 
 /// Flag of requests: now or not at all. What would wait for a reboot fails with -EOPNOTSUPP.
@@ -126,6 +127,20 @@ pub struct kvm_hotplug_nic {
     /// romfile, multifunction, failover and failover_pair_id; with -E2BIG for a longer text. A Ganeti list
     /// has no place for them (-EINVAL).
     pub properties: *const c_char,
+    /// Limit of what the guest receives over this NIC, in bytes per second, 1024 to 2^40; 0 for none. What is
+    /// too much waits up to 50 ms, and is dropped then (tbf as root qdisc of the tap). Recorded, compared by
+    /// kvm_hotplug_verify(), there after boot and migration, changed by kvm_hotplug_set_nic_limits(), and
+    /// taken away with the NIC, also from a tap of the caller's, which has to be in the network namespace of
+    /// the calling thread. Not in a Ganeti list (-EINVAL).
+    pub inbound_average: u64,
+    /// Bytes that it may receive at once, at least 69632, since packets have up to 64 KiB; 0 for a tenth of a
+    /// second.
+    pub inbound_burst: u64,
+    /// The same of what the guest sends. What is too much is dropped (a police action at the ingress qdisc of
+    /// the tap).
+    pub outbound_average: u64,
+    /// Bytes that it may send at once, likewise.
+    pub outbound_burst: u64,
 }
 
 // SAFETY: repr(C), pointers and integers only.
@@ -139,8 +154,10 @@ unsafe impl Plain for kvm_hotplug_nic {
 ///
 /// Returns one of enum kvm_hotplug_answer, or fails like any add of a device, and with -EBADF (a closed tap
 /// fd), -EINVAL (contradicting fields, an fd that is no tap, a bridge that is none), -EEXIST (MAC address,
-/// tap or tap name taken), -ENOENT (no such bridge or network namespace), -EOPNOTSUPP (with tap_fds, it would
-/// wait for a reboot), -ENODEV (vhost is required and missing), or the errno of opening or setting up the tap
+/// tap or tap name taken; the tap has a queueing discipline of
+/// somebody else), -ENOENT (no such bridge or network namespace), -EOPNOTSUPP (with tap_fds, it would
+/// wait for a reboot), -ENODEV (vhost is required and missing; the kernel lacks what a limit
+/// takes), or the errno of opening or setting up the tap
 /// (-EPERM without CAP_NET_ADMIN).
 ///
 /// # Safety
@@ -200,6 +217,10 @@ pub(super) unsafe fn request(nic: &kvm_hotplug_nic) -> Result<NicRequest> {
         mtu: if nic.mtu == 0 { None } else { Some(narrow(nic.mtu, "mtu")?) },
         bridge: text(nic.bridge, "bridge")?.map(IfName::parse).transpose()?,
         link_down: nic.flags & KVM_HOTPLUG_NIC_LINK_DOWN != 0,
+        limits: Limits {
+            inbound: Bandwidth::new("inbound", nic.inbound_average, nic.inbound_burst)?,
+            outbound: Bandwidth::new("outbound", nic.outbound_average, nic.outbound_burst)?,
+        },
         tap: tap_source(nic, given, (text(nic.ifname, "ifname")?, text(nic.netns, "netns")?))?,
         boot_index: boot_index(nic.flags, nic.boot_index),
         model: text(nic.model, "model")?.unwrap_or("virtio-net-pci").to_owned(),

@@ -181,7 +181,7 @@ fn unfinished(operation: Operation, otherwise: kvm_hotplug_state) -> Condition {
             kvm_hotplug_state::KVM_HOTPLUG_STATE_PENDING,
             kvm_hotplug_reason::KVM_HOTPLUG_REASON_REMOVAL_UNFINISHED,
         ),
-        Operation::RemoveNext | Operation::SetLink | Operation::Move => {
+        Operation::RemoveNext | Operation::SetLink | Operation::Move | Operation::SetLimits => {
             (otherwise, kvm_hotplug_reason::KVM_HOTPLUG_REASON_CHANGE_UNFINISHED)
         }
     };

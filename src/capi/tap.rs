@@ -10,6 +10,7 @@ use super::guard;
 use super::nic::{KVM_HOTPLUG_TAP_OWNER, narrow};
 use crate::error::{Error, Result};
 use crate::ids::IfName;
+use crate::net::bandwidth::Limits;
 use crate::net::tap::{TapRequest, TunDevice};
 
 /// A tap to open. The default has one queue, a name chosen by the kernel, and no bridge.
@@ -100,5 +101,6 @@ unsafe fn request(tap: &kvm_hotplug_tap) -> Result<TapRequest> {
         bridge: bridge.map(IfName::parse).transpose()?,
         mtu: (tap.mtu != 0).then_some(tap.mtu),
         guest: None,
+        limits: Limits::default(),
     })
 }

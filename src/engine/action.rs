@@ -1,6 +1,7 @@
 //! What is to be done about a device of a wanted list.
 
 use crate::ids::IfName;
+use crate::net::bandwidth::Limits;
 
 /// A change of a device that stays in the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,13 @@ pub enum Change {
         from: Option<IfName>,
         /// Where it is to be.
         to: Option<IfName>,
+    },
+    /// How much the guest may receive and send changes.
+    Limits {
+        /// What they are.
+        from: Limits,
+        /// What they are to be.
+        to: Limits,
     },
 }
 
@@ -53,6 +61,7 @@ impl Change {
         match self {
             Self::Link { up } => Self::Link { up: !up },
             Self::Bridge { from, to } => Self::Bridge { from: to.clone(), to: from.clone() },
+            Self::Limits { from, to } => Self::Limits { from: *to, to: *from },
         }
     }
 
@@ -61,6 +70,7 @@ impl Change {
         match self {
             Self::Link { .. } => "link",
             Self::Bridge { .. } => "bridge",
+            Self::Limits { .. } => "limits",
         }
     }
 }

@@ -71,7 +71,10 @@ impl GuestState {
             return self.replace(next).await.map_err(PlugError::from);
         }
         let journaled = self.prepare(next, devices).await?;
-        let result = transaction::run(self, journaled.may(), stages, fds, deadline).await;
+        let result = match self.limit_given_taps(devices).await {
+            Ok(()) => transaction::run(self, journaled.may(), stages, fds, deadline).await,
+            Err(error) => StageResult::Refused(StepError::before_qemu(error)),
+        };
         self.conclude(devices, journaled, result, deadline).await
     }
 

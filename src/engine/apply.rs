@@ -266,6 +266,7 @@ impl GuestState {
     async fn make_change(&mut self, id: &DeviceId, change: &Change, deadline: &Deadline) -> Result<Outcome> {
         match change {
             Change::Link { up } => Box::pin(self.set_link(id.as_str(), *up, deadline)).await,
+            Change::Limits { to, .. } => Box::pin(self.set_nic_limits(id.as_str(), *to, deadline)).await,
             Change::Bridge { to, .. } => Box::pin(self.set_bridge(id.as_str(), to.as_ref(), deadline)).await,
         }
     }

@@ -14,7 +14,7 @@ use super::phase::Phase;
 use super::phase_change::Cause;
 use super::phases::Waits;
 use super::store_step::Journaled;
-use super::transaction;
+use super::transaction::{self, StageResult, StepError};
 use crate::error::Result;
 use crate::log::Level;
 use crate::model::Device;
@@ -83,7 +83,10 @@ impl GuestState {
         let told = || items.iter().filter_map(AddItem::device);
         told().for_each(|device| self.phases.begin_waiting(&device.id, Waits::ForAll));
         let fds: Vec<Descriptor> = items.iter().flat_map(AddItem::fds).cloned().collect();
-        let result = transaction::run_yielding(self, journaled.may(), &attempt.stages, &fds, deadline).await;
+        let result = match self.limit_given_taps(devices).await {
+            Ok(()) => transaction::run_yielding(self, journaled.may(), &attempt.stages, &fds, deadline).await,
+            Err(error) => StageResult::Refused(StepError::before_qemu(error)),
+        };
         devices.iter().for_each(|device| self.phases.end_add(&device.id));
         let concluded = self.conclude(devices, journaled, result, deadline).await;
         let done = self.finish_plug(concluded, devices, reserved).await.map_err(|failure| failure.error);

@@ -75,7 +75,7 @@ impl GuestState {
     }
 
     /// The tap, which has to be in this network namespace.
-    async fn tap_of(&self, device: &Device) -> Result<FoundTap> {
+    pub(super) async fn tap_of(&self, device: &Device) -> Result<FoundTap> {
         let Some(spec @ NicSpec { ifname: Some(tap), .. }) = device.nic() else {
             let text = format!("the record does not say which tap {} has; move it yourself", device.id);
             return Err(Error::new(ErrorKind::NotFound, text));

@@ -12,6 +12,7 @@ use crate::disk::DiskSpec;
 use crate::error::Result;
 use crate::ids::{Address, IfName};
 use crate::model::{BackendNames, Spec};
+use crate::net::bandwidth::Bandwidth;
 use crate::net::spec::NicSpec;
 
 impl GuestState {
@@ -129,11 +130,17 @@ fn nic(spec: &NicSpec, tap: Option<Value>) -> Value {
         "link": if spec.link_down { "down" } else { "up" },
         "bridge": spec.bridge.as_ref().map(IfName::as_str),
         "boot_index": spec.boot_index,
+        "inbound": spec.inbound.map(bandwidth),
+        "outbound": spec.outbound.map(bandwidth),
         "tap_given": spec.is_over_given_tap(),
         "tap_owner": spec.tap_owner,
         "netns": spec.netns,
         "tap": tap,
     })
+}
+
+fn bandwidth(limit: Bandwidth) -> Value {
+    json!({ "average": limit.average, "burst": limit.burst })
 }
 
 fn tap(name: &IfName, state: &TapState) -> Value {
@@ -142,6 +149,8 @@ fn tap(name: &IfName, state: &TapState) -> Value {
         "here": state.here,
         "mtu": state.mtu,
         "bridge": state.bridge.as_ref().map(IfName::as_str),
+        "inbound": state.limits.and_then(|limits| limits.inbound).map(bandwidth),
+        "outbound": state.limits.and_then(|limits| limits.outbound).map(bandwidth),
     })
 }
 

@@ -17,6 +17,7 @@ use crate::disk::{Aio, BackingRule, Cache, DetectZeroes, Discard, DiskSpec, Form
 use crate::error::{Error, Result, errno};
 use crate::ids::{DeviceId, IfName, MacAddr};
 use crate::model::{GanetiEntry, properties};
+use crate::net::bandwidth::{Bandwidth, Limits};
 use crate::net::vhost::VhostMode;
 use crate::slots::scsi::ControllerSpec;
 use crate::sys::descriptor::Descriptor;
@@ -62,6 +63,8 @@ struct NicText {
     boot_index: Option<u32>,
     tap_owner: Option<u32>,
     netns: Option<String>,
+    inbound: Option<BandwidthText>,
+    outbound: Option<BandwidthText>,
     link: Option<LinkText>,
     ganeti: Option<GanetiEntry>,
     #[serde(default)]
@@ -119,6 +122,14 @@ struct ControllerText {
     properties: Map<String, Value>,
     #[serde(default)]
     live_only: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BandwidthText {
+    average: u64,
+    #[serde(default)]
+    burst: u64,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -265,6 +276,10 @@ impl NicText {
             mtu: given_number(self.mtu),
             bridge: self.bridge.as_deref().map(IfName::parse).transpose()?,
             link_down: self.link == Some(LinkText::Down),
+            limits: Limits {
+                inbound: BandwidthText::limit("inbound", self.inbound)?,
+                outbound: BandwidthText::limit("outbound", self.outbound)?,
+            },
             tap,
             boot_index: self.boot_index,
             model: self.model.unwrap_or_else(|| "virtio-net-pci".to_owned()),
@@ -323,6 +338,12 @@ impl ControllerText {
         spec.queues = given_number(self.queues);
         let placement = Placement { live_only: self.live_only, properties: self.properties, ..place };
         Ok(ControllerRequest { placement, spec })
+    }
+}
+
+impl BandwidthText {
+    fn limit(direction: &str, text: Option<Self>) -> Result<Option<Bandwidth>> {
+        text.map_or(Ok(None), |Self { average, burst }| Bandwidth::new(direction, average, burst))
     }
 }
 

@@ -18,6 +18,7 @@ use crate::model::peer::Socket;
 use crate::net::bridge_move::BridgeMove;
 use crate::net::given;
 use crate::net::identity::TapIdentity;
+use crate::net::limits::LimitChange;
 use crate::net::share::Taps;
 use crate::net::spec::NicSpec;
 use crate::net::tap::TapRequest;
@@ -169,6 +170,12 @@ impl GuestState {
 
     pub(super) async fn join_bridge(&self, netns: Netns<'_>, there: BridgeMove) -> Result<()> {
         result_of!(self, within(netns, HostStep::JoinBridge(there)), HostResult::Done => ())
+    }
+
+    /// Sets the limits of the tap of a NIC. A failure leaves those it had, or says that it does not.
+    pub(super) async fn set_tap_limits(&self, change: LimitChange) -> Result<()> {
+        let netns = change.nic.netns.clone();
+        result_of!(self, within(netns.as_deref(), HostStep::SetLimits(change)), HostResult::Done => ())
     }
 
     pub(super) async fn is_own_process(&self, pid: i32) -> Result<bool> {

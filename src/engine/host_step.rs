@@ -10,9 +10,11 @@ use crate::error::Result;
 use crate::ids::{IfName, MacAddr};
 use crate::model::Peer;
 use crate::model::peer::Socket;
+use crate::net::bandwidth::Limits;
 use crate::net::bridge_move::BridgeMove;
 use crate::net::given;
 use crate::net::identity::TapIdentity;
+use crate::net::limits::LimitChange;
 use crate::net::share::Taps;
 use crate::net::spec::NicSpec;
 use crate::net::tap::TapRequest;
@@ -65,6 +67,8 @@ pub enum HostStep {
     },
     /// Put a tap that is on no bridge where it is to be.
     JoinBridge(BridgeMove),
+    /// Set the limits of the tap of a NIC; after a failure those it had.
+    SetLimits(LimitChange),
     /// Whether it is this very process.
     IsOwnProcess(i32),
     /// List the taps that a process has open.
@@ -195,4 +199,6 @@ pub struct TapState {
     pub mtu: Option<u32>,
     /// The bridge that it is a port of.
     pub bridge: Option<IfName>,
+    /// The limits that it has by the library, if that can be seen.
+    pub limits: Option<Limits>,
 }

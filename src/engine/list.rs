@@ -73,7 +73,11 @@ fn recorded_or_leaving(contents: &Contents) -> Vec<Device> {
     let is_being_removed = |intent: &&Intent| match intent.operation {
         Operation::RollbackAdd => true,
         Operation::Remove => contents.record().find(intent.device.id.as_str()).is_none(),
-        Operation::Add | Operation::RemoveNext | Operation::SetLink | Operation::Move => false,
+        Operation::Add
+        | Operation::RemoveNext
+        | Operation::SetLink
+        | Operation::Move
+        | Operation::SetLimits => false,
     };
     let leaving = contents.journal().intents.iter().filter(is_being_removed).map(|intent| &intent.device);
     contents.record().devices.iter().chain(leaving).cloned().collect()

@@ -53,6 +53,7 @@ mod models;
 mod modify;
 mod netdevs;
 pub(crate) mod nic;
+mod nic_limits;
 mod notify;
 mod operations;
 mod outcome;

@@ -1,5 +1,5 @@
-//! Changing a device that is in the guest: what setting its link and moving it to another bridge have in
-//! common.
+//! Changing a device that is in the guest: what setting its link or limits and moving it to another bridge
+//! have in common.
 
 use super::guest_state::GuestState;
 use super::limit::Deadline;
@@ -103,6 +103,9 @@ impl GuestState {
                     Err(error) if !error.is_refusal() => return Err(error),
                     answer => answer.err(),
                 }
+            }
+            Some(Spec::Nic(spec)) if intent.operation == Operation::SetLimits => {
+                self.restore_limits(device, spec).await.err()
             }
             Some(Spec::Nic(spec)) => self.restore_bridge(device, spec).await.err(),
             _ => None,

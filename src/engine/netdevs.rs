@@ -39,6 +39,7 @@ impl GuestState {
         deadline: &Deadline,
     ) -> Result<()> {
         differences.extend(self.compare_bridge(device, spec).await?);
+        differences.extend(self.compare_limits(device, spec).await?);
         if let Some(tap) = &spec.ifname {
             if self.has_lost(tap, spec).await? {
                 let recorded = format!("tap {tap}");
@@ -81,6 +82,16 @@ impl GuestState {
         let found = found.map_or_else(|| "no bridge".to_owned(), |bridge| format!("bridge {bridge}"));
         let (recorded, found) = (format!("bridge {recorded}"), format!("tap {tap} on {found}"));
         Ok(Some(Difference::new(Mismatch::Bridge, &device.id, recorded, found)))
+    }
+
+    /// One in another network namespace cannot be looked at.
+    async fn compare_limits(&self, device: &Device, spec: &NicSpec) -> Result<Option<Difference>> {
+        if spec.ifname.is_none() {
+            return Ok(None);
+        }
+        let found = self.tap_state(spec).await?.limits;
+        let other = found.and_then(|found| spec.limits().first_other(&found));
+        Ok(other.map(|(recorded, found)| Difference::new(Mismatch::Setting, &device.id, recorded, found)))
     }
 
     /// Whether vhost-net moves the packets, as far as that is certain.

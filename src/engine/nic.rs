@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{IfName, MacAddr};
 use crate::model::ganeti_entry::Connection;
 use crate::model::{Device, DeviceKind, GanetiEntry, NicSettings, Presence, Spec};
+use crate::net::bandwidth::Limits;
 use crate::net::given::Given;
 use crate::net::spec::NicSpec;
 use crate::net::tap::TapRequest;
@@ -70,6 +71,8 @@ pub struct NicRequest {
     pub bridge: Option<IfName>,
     /// With its cable pulled.
     pub link_down: bool,
+    /// How much the guest may receive and send.
+    pub limits: Limits,
     /// The taps.
     pub tap: TapSource,
     /// Place in the firmware's boot order; also makes the guest load the option ROM.
@@ -112,6 +115,7 @@ impl NicRequest {
         spec.mtu = self.mtu;
         spec.bridge = self.bridge.clone();
         spec.link_down = self.link_down;
+        (spec.inbound, spec.outbound) = (self.limits.inbound, self.limits.outbound);
         spec.boot_index = self.boot_index;
         spec.rom = own.rom;
         if let TapSource::Open { name, owner, netns } = &self.tap {
@@ -312,7 +316,14 @@ impl GuestState {
                 "a bridge was named together with tap fds; attach your own taps yourself",
             ));
         }
-        self.check_given_tap(fds).await.map(Some)
+        let given = self.check_given_tap(fds).await?;
+        if !request.limits.is_none() && !given.tap.is_here() {
+            return Err(Error::invalid(format!(
+                "limits were asked for, and tap {} is in another network namespace than this process; limit it there yourself",
+                given.name
+            )));
+        }
+        Ok(Some(given))
     }
 
     /// Descriptors, one for each queue; the settings are told which tap it is, if it is made here.
@@ -334,6 +345,7 @@ impl GuestState {
             bridge: request.bridge,
             mtu: request.mtu.map(u32::from),
             guest: Some(spec.mac),
+            limits: spec.limits(),
         };
         let tap = self.open_tap(netns_of(spec), wanted).await?;
         (spec.ifname, spec.tap_identity) = (Some(tap.name), Some(tap.identity));

@@ -169,8 +169,10 @@ fn unfinished(operation: Operation, facts: &Facts) -> Decision {
     }
     let is_recorded = facts.recorded.is_it();
     match (operation, facts.shown) {
-        (Operation::SetLink | Operation::Move, Shown::Itself) if is_recorded => Decision::SettleChange,
-        (Operation::SetLink | Operation::Move, _) => Decision::ClearIntent,
+        (Operation::SetLink | Operation::Move | Operation::SetLimits, Shown::Itself) if is_recorded => {
+            Decision::SettleChange
+        }
+        (Operation::SetLink | Operation::Move | Operation::SetLimits, _) => Decision::ClearIntent,
         (Operation::RemoveNext, _) if is_recorded => Decision::AwaitAdds,
         (Operation::RemoveNext, _) => Decision::ClearIntent,
         (Operation::Add, _) if facts.batch == Batch::Partial => Decision::RollBack,
@@ -202,7 +204,7 @@ pub(super) fn teardown(operation: Option<Operation>, is_taken: bool, fds_uncerta
     let told = match operation {
         Some(Operation::Add | Operation::RollbackAdd) => EventKind::Undone,
         Some(Operation::Remove) => EventKind::Removed,
-        None | Some(Operation::RemoveNext | Operation::SetLink | Operation::Move) => {
+        None | Some(Operation::RemoveNext | Operation::SetLink | Operation::Move | Operation::SetLimits) => {
             EventKind::RemovedByGuest
         }
     };

@@ -20,6 +20,7 @@ use super::wanted::Apply;
 use crate::error::Result;
 use crate::ids::IfName;
 use crate::log::Log;
+use crate::net::bandwidth::Limits;
 use crate::qmp::{MonitorName, Queued};
 use crate::store::Contents;
 
@@ -40,6 +41,8 @@ pub enum Request {
     SetLink(String, bool),
     /// Move a NIC to a bridge, or out of any.
     MoveNic(String, Option<IfName>),
+    /// Set how much the guest may receive and send over a NIC.
+    SetNicLimits(String, Limits),
     /// Resize a disk.
     Resize(String, NewSize),
     /// Run a QMP command of the caller's own.
@@ -61,7 +64,7 @@ pub enum Request {
     /// All slots.
     SlotMap,
     /// What adding a device would do.
-    PlanAdd(AddRequest),
+    PlanAdd(Box<AddRequest>),
     /// What a removal would do.
     PlanRemoval(Removal),
     /// Compare record and guest.
@@ -81,7 +84,9 @@ impl Request {
             Self::Add(_) | Self::Remove(_) | Self::RemoveMany(..) | Self::SetLink(..) | Self::MoveNic(..) => {
                 true
             }
-            Self::Resize(..) | Self::Settle | Self::Repair | Self::LendMonitor => true,
+            Self::SetNicLimits(..) | Self::Resize(..) | Self::Settle | Self::Repair | Self::LendMonitor => {
+                true
+            }
             Self::Apply(_, how) => !how.plan_only,
             // Which commands change something is found out for each.
             Self::Qmp(_) | Self::Open | Self::ForwardQmpEvents(_) | Self::Describe(_) | Self::Process => {
@@ -224,6 +229,9 @@ impl GuestState {
             Request::MoveNic(id, bridge) => {
                 Box::pin(self.set_bridge(&id, bridge.as_ref(), deadline)).await.map(Answer::outcome)
             }
+            Request::SetNicLimits(id, limits) => {
+                Box::pin(self.set_nic_limits(&id, limits, deadline)).await.map(Answer::outcome)
+            }
             Request::Resize(id, size) => {
                 let resized = Box::pin(self.resize_disk(&id, size, deadline)).await;
                 resized.map(|(device, bytes)| Answer::Resized(Box::new(device), bytes))
@@ -240,7 +248,7 @@ impl GuestState {
             Request::Settle => Box::pin(self.settle(deadline)).await.map(Answer::Devices),
             Request::SlotMap => Box::pin(self.slot_map(deadline)).await.map(Answer::Slots),
             Request::PlanAdd(request) => {
-                Box::pin(self.dry_run_add(request, deadline)).await.map(Answer::plan)
+                Box::pin(self.dry_run_add(*request, deadline)).await.map(Answer::plan)
             }
             Request::PlanRemoval(removal) => {
                 Box::pin(self.dry_run_removal(&removal, deadline)).await.map(Answer::plan)

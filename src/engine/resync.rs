@@ -155,9 +155,11 @@ impl GuestState {
         self.reserved.iter().for_each(|device| self.slots.occupy(device));
         for intent in &contents.journal().intents {
             match intent.operation {
-                Operation::Add | Operation::RemoveNext | Operation::SetLink | Operation::Move => {
-                    self.slots.occupy(&intent.device)
-                }
+                Operation::Add
+                | Operation::RemoveNext
+                | Operation::SetLink
+                | Operation::Move
+                | Operation::SetLimits => self.slots.occupy(&intent.device),
                 Operation::RollbackAdd | Operation::Remove => self.slots.quarantine(&intent.device),
             }
         }

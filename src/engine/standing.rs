@@ -85,8 +85,13 @@ impl GuestState {
         let given = self.given_tap(request, &own).await?;
         let Spec::Nic(existing) = &device.spec else { return Ok(Standing::Differs("type")) };
         // What can be changed is looked at by itself.
-        let rest =
-            NicSpec { bridge: request.bridge.clone(), link_down: request.link_down, ..existing.clone() };
+        let rest = NicSpec {
+            bridge: request.bridge.clone(),
+            link_down: request.link_down,
+            inbound: request.limits.inbound,
+            outbound: request.limits.outbound,
+            ..existing.clone()
+        };
         let differs = request.differs(&Spec::Nic(rest), &own, false);
         if let Some(setting) = differs.or_else(|| differs_in_tap(given.as_ref(), &device.spec)) {
             return Ok(Standing::Differs(setting));
@@ -100,6 +105,9 @@ impl GuestState {
         }
         if existing.link_down != request.link_down {
             changes.push(Change::Link { up: !request.link_down });
+        }
+        if existing.limits() != request.limits {
+            changes.push(Change::Limits { from: existing.limits(), to: request.limits });
         }
         Ok(if changes.is_empty() { Standing::Same } else { Standing::Changes(changes) })
     }

@@ -215,6 +215,9 @@ impl GuestState {
             from.push(self.at(device));
             self.check_change(device, (self.at(device), At::Absent), *cause)?;
         }
+        for Ended { device, .. } in ended {
+            self.free_given_tap(device).await;
+        }
         self.strike(committed, ended.iter().map(|ended| ended.device)).await?;
         ended.iter().zip(from).try_for_each(|(ended, from)| self.forget_device(ended, from))
     }

@@ -43,6 +43,13 @@ pub(super) struct StepError {
     pub(super) undo_steps: Vec<UndoStep>,
 }
 
+impl StepError {
+    /// What failed before QEMU was asked for anything.
+    pub(super) fn before_qemu(error: Error) -> Self {
+        Self { error, device: None, undo_steps: Vec::new() }
+    }
+}
+
 /// What has been done of a plan so far.
 #[derive(Debug, Default)]
 pub(super) struct Progress {

@@ -240,8 +240,12 @@ impl GuestState {
     fn is_being_removed(&self, device: &Device) -> bool {
         let contents = self.contents();
         let intent = contents.journal().find(device.id.as_str());
-        let stays =
-            |operation| matches!(operation, Operation::RemoveNext | Operation::SetLink | Operation::Move);
+        let stays = |operation| {
+            matches!(
+                operation,
+                Operation::RemoveNext | Operation::SetLink | Operation::Move | Operation::SetLimits
+            )
+        };
         intent.is_some_and(|intent| !stays(intent.operation))
     }
 

@@ -136,6 +136,9 @@ fn words(changes: &[Change]) -> String {
         Change::Link { up: true } => "its link is down, and is to be up".to_owned(),
         Change::Link { up: false } => "its link is up, and is to be down".to_owned(),
         Change::Bridge { from, to } => format!("it is on {}, and is to be on {}", bridge(from), bridge(to)),
+        Change::Limits { from, to } => from
+            .first_other(to)
+            .map_or_else(String::new, |(is, to_be)| format!("it has {is}, and is to have {to_be}")),
     };
     changes.iter().map(one).collect::<Vec<_>>().join("; ")
 }

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::ids::{IfName, MacAddr};
 use crate::net::bridge_move;
 use crate::net::given::{self, Given};
+use crate::net::limits;
 use crate::net::link::{self, Interfaces};
 use crate::net::mac;
 use crate::net::namespace;
@@ -52,6 +53,7 @@ impl Host {
             HostStep::PlanMove(wanted) => plan_move(wanted),
             HostStep::MoveTap { there, back } => there.run(&back).map(done),
             HostStep::JoinBridge(there) => there.join().map(done),
+            HostStep::SetLimits(change) => change.run().map(done),
             HostStep::IsOwnProcess(pid) => Ok(HostResult::Is(u32::try_from(pid) == Ok(std::process::id()))),
             HostStep::ListTaps(pid) => {
                 Taps::of_process(pid, MOST_DESCRIPTORS).map(|taps| HostResult::Taps(Arc::new(taps)))
@@ -106,6 +108,7 @@ fn describe_tap(spec: &NicSpec) -> TapState {
         here: true,
         mtu: Interfaces::open().and_then(|host| host.mtu_of(&name)).ok(),
         bridge: link::bridge_of(&name).ok().flatten(),
+        limits: limits::of_tap(&name).ok(),
     }
 }
 

@@ -31,6 +31,7 @@ use crate::log::{Level, Log};
 use crate::model::Device;
 use crate::mutex::lock;
 use crate::net::MAX_QUEUES;
+use crate::net::bandwidth::Limits;
 use crate::qmp::{Counters, MonitorName, Reached, Version};
 use crate::store::RecordFile;
 use crate::sys::descriptor::{self, Descriptor};
@@ -265,6 +266,12 @@ impl Guest {
         expect!(self.call("set_bridge", timeout, request), Answer::Outcome(outcome) => *outcome)
     }
 
+    /// Sets how much the guest may receive and send over a NIC.
+    pub fn set_nic_limits(&self, id: &str, limits: Limits, timeout: Duration) -> Result<Outcome> {
+        let request = Request::SetNicLimits(id.to_owned(), limits);
+        expect!(self.call("set_nic_limits", timeout, request), Answer::Outcome(outcome) => *outcome)
+    }
+
     /// Resizes a disk; answers its size in bytes.
     pub fn resize_disk(&self, id: &str, size: NewSize, timeout: Duration) -> Result<(Device, u64)> {
         let request = Request::Resize(id.to_owned(), size);
@@ -344,18 +351,18 @@ impl Guest {
 
     /// What adding this NIC would do.
     pub fn plan_nic(&self, request: NicRequest, timeout: Duration) -> Result<DryRun> {
-        expect!(self.call("plan_nic", timeout, Request::PlanAdd(AddRequest::Nic(request))), Answer::Plan(plan) => *plan)
+        expect!(self.call("plan_nic", timeout, Request::PlanAdd(Box::new(AddRequest::Nic(request)))), Answer::Plan(plan) => *plan)
     }
 
     /// What adding this disk would do.
     pub fn plan_disk(&self, request: &DiskRequest, timeout: Duration) -> Result<DryRun> {
-        let request = Request::PlanAdd(AddRequest::Disk(Box::new(request.clone())));
+        let request = Request::PlanAdd(Box::new(AddRequest::Disk(Box::new(request.clone()))));
         expect!(self.call("plan_disk", timeout, request), Answer::Plan(plan) => *plan)
     }
 
     /// What adding this SCSI controller would do.
     pub fn plan_controller(&self, request: &ControllerRequest, timeout: Duration) -> Result<DryRun> {
-        let request = Request::PlanAdd(AddRequest::Controller(request.clone()));
+        let request = Request::PlanAdd(Box::new(AddRequest::Controller(request.clone())));
         expect!(self.call("plan_controller", timeout, request), Answer::Plan(plan) => *plan)
     }
 

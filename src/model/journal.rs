@@ -25,6 +25,8 @@ pub enum Operation {
     SetLink,
     /// Its tap is being moved to another bridge; the intent's device has the bridge it comes from.
     Move,
+    /// Its limits are being set; until that is recorded, the recorded ones count.
+    SetLimits,
 }
 
 /// One unfinished operation.

@@ -11,7 +11,11 @@ use super::state::State;
 pub fn ends_with_qemu(operation: Operation, is_there: bool) -> bool {
     match operation {
         Operation::Remove | Operation::RollbackAdd => !is_there,
-        Operation::Add | Operation::RemoveNext | Operation::SetLink | Operation::Move => false,
+        Operation::Add
+        | Operation::RemoveNext
+        | Operation::SetLink
+        | Operation::Move
+        | Operation::SetLimits => false,
     }
 }
 
@@ -35,7 +39,7 @@ fn is_open(intent: &Intent, record: &Record) -> bool {
         Operation::Remove | Operation::RemoveNext => false,
         Operation::Add => is_about_it.is_none(),
         Operation::RollbackAdd => is_about_it != Some(false),
-        Operation::SetLink | Operation::Move => is_about_it == Some(true),
+        Operation::SetLink | Operation::Move | Operation::SetLimits => is_about_it == Some(true),
     }
 }
 
@@ -56,6 +60,7 @@ impl Operation {
             Self::RemoveNext => "it was to be removed once other devices were added",
             Self::SetLink => "its link was being set",
             Self::Move => "it was being moved to another bridge",
+            Self::SetLimits => "its limits were being set",
         };
         format!("{what}, and how that ended is not written down")
     }
@@ -72,6 +77,7 @@ impl Intent {
             Operation::RemoveNext => format!("removing {id} was to begin once other devices were added"),
             Operation::SetLink => format!("setting the link of {id} was interrupted"),
             Operation::Move => format!("moving {id} to another bridge was interrupted"),
+            Operation::SetLimits => format!("setting the limits of {id} was interrupted"),
         }
     }
 }

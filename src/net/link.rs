@@ -13,7 +13,7 @@ const ETHERNET: u16 = 1;
 
 /// The interfaces of the host, through one socket for all that is asked and changed.
 #[derive(Debug)]
-pub struct Interfaces(Socket);
+pub struct Interfaces(pub(super) Socket);
 
 /// How an interface is to be.
 #[derive(Clone, Copy, Debug, Default)]

@@ -2,9 +2,11 @@
 //! (taps, bridges, vhost).
 
 pub mod args;
+pub mod bandwidth;
 pub mod bridge_move;
 pub mod given;
 pub mod identity;
+pub mod limits;
 pub mod link;
 pub mod mac;
 pub mod models;

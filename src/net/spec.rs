@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::MAX_QUEUES;
+use super::bandwidth::{Bandwidth, Limits};
 use super::identity::{GivenTap, TapIdentity};
 use crate::error::{Error, Result};
 use crate::ids::{IfName, MacAddr, is_model_name};
@@ -34,6 +35,12 @@ pub struct NicSpec {
     /// guest.
     #[serde(default, skip_serializing_if = "is_false")]
     pub link_down: bool,
+    /// How much the guest may receive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inbound: Option<Bandwidth>,
+    /// How much the guest may send.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outbound: Option<Bandwidth>,
     /// The tap's name on the host; says where to look and is no setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ifname: Option<IfName>,
@@ -76,6 +83,8 @@ impl NicSpec {
             mtu: None,
             bridge: None,
             link_down: false,
+            inbound: None,
+            outbound: None,
             ifname: None,
             tap_identity: None,
             given_tap: None,
@@ -95,6 +104,11 @@ impl NicSpec {
         let [.., a, b, c] = self.mac.bytes();
         let of_namespace = || self.netns.as_ref().map(|_| format!("tap{a:02x}{b:02x}{c:02x}-%d"));
         self.tap.clone().or_else(of_namespace)
+    }
+
+    /// How much the guest may receive and send.
+    pub fn limits(&self) -> Limits {
+        Limits { inbound: self.inbound, outbound: self.outbound }
     }
 
     /// Whether it is over a tap that the caller opened. Those made here have always been recorded with their
@@ -120,6 +134,7 @@ impl NicSpec {
         if let Some(index) = self.boot_index.filter(|index| i32::try_from(*index).is_err()) {
             return bad(format!("boot index {index}; the highest is {}", i32::MAX));
         }
+        self.limits().check().map_err(|error| error.context(title))?;
         self.tap.as_deref().map_or(Ok(()), check_tap_name)?;
         self.validate_model().or_else(|why| bad(format!("model {:?} {why}", self.model)))
     }
@@ -148,6 +163,8 @@ impl NicSpec {
             mtu,
             bridge,
             link_down,
+            inbound,
+            outbound,
             ifname: _,
             tap_identity: _,
             given_tap: _,
@@ -165,6 +182,8 @@ impl NicSpec {
             ("mtu", *mtu == other.mtu),
             ("bridge", *bridge == other.bridge),
             ("link", *link_down == other.link_down),
+            ("inbound", *inbound == other.inbound),
+            ("outbound", *outbound == other.outbound),
             ("tap_owner", *tap_owner == other.tap_owner),
             ("netns", *netns == other.netns),
             ("boot_index", *boot_index == other.boot_index),
@@ -224,6 +243,8 @@ mod tests {
             mtu: Some(9000),
             bridge: Some(IfName::parse("br0").unwrap()),
             link_down: true,
+            inbound: Some(Bandwidth { average: 1 << 33, burst: 1 << 30 }),
+            outbound: Some(Bandwidth { average: 125_000, burst: 69632 }),
             ifname: Some(IfName::parse("tap7").unwrap()),
             tap_identity: Some(TapIdentity::try_from("7@52:54:00:00:00:07".to_owned()).unwrap()),
             given_tap: Some(GivenTap {
@@ -289,6 +310,8 @@ mod tests {
             ("mtu", NicSpec { mtu: None, ..full() }),
             ("bridge", NicSpec { bridge: None, ..full() }),
             ("link", NicSpec { link_down: false, ..full() }),
+            ("inbound", NicSpec { inbound: None, ..full() }),
+            ("outbound", NicSpec { outbound: full().inbound, ..full() }),
             ("tap_owner", NicSpec { tap_owner: Some(1), ..full() }),
             ("boot_index", NicSpec { boot_index: Some(2), ..full() }),
             ("rom", NicSpec { rom: false, ..full() }),
@@ -326,6 +349,14 @@ mod tests {
             (NicSpec { queues: 257, ..plain() }, "257 queues"),
             (NicSpec { mtu: Some(67), ..plain() }, "MTU 67"),
             (NicSpec { boot_index: Some(0x8000_0000), ..plain() }, "boot index 2147483648"),
+            (
+                NicSpec { inbound: Some(Bandwidth { average: 9, burst: 69632 }), ..plain() },
+                "inbound: average 9",
+            ),
+            (
+                NicSpec { outbound: Some(Bandwidth { average: 9999, burst: 1500 }), ..plain() },
+                "outbound: burst 1500",
+            ),
             (NicSpec { model: String::new(), ..plain() }, "not the name"),
             (NicSpec { model: "a,b=c".into(), ..plain() }, "not the name"),
             (NicSpec { model: "x".repeat(64), ..plain() }, "not the name"),

@@ -11,8 +11,10 @@ use nix::errno::Errno;
 use once_cell::sync::OnceCell;
 
 use super::MAX_QUEUES;
+use super::bandwidth::Limits;
 use super::given::check_queues;
 use super::identity::TapIdentity;
+use super::limits;
 use super::link::{Interfaces, Setting};
 use super::mac;
 use super::rtnl::LinkInfo;
@@ -49,6 +51,8 @@ pub struct TapRequest {
     pub mtu: Option<u32>,
     /// The address of the guest's NIC, which the tap's own is made of.
     pub guest: Option<MacAddr>,
+    /// How much the guest may receive and send.
+    pub limits: Limits,
 }
 
 /// A tap that lives as long as one of its fds is open, here or in QEMU.
@@ -218,6 +222,9 @@ fn configure(host: &Interfaces, link: &LinkInfo, tap: &Tap, request: &TapRequest
     let bridge = request.bridge.as_ref().map(|bridge| host.bridge(bridge)).transpose()?;
     let mtu = Some(mtu_on(request.mtu, bridge.as_ref()));
     let setting = Setting { mtu, bridge: request.bridge.as_ref(), up: true };
+    if !request.limits.is_none() {
+        limits::set(host, link.index, &request.limits)?;
+    }
     host.set_link(link, bridge.as_ref(), &tap.name, &setting)
 }
 
@@ -255,6 +262,7 @@ mod tests {
             bridge: None,
             mtu: None,
             guest: None,
+            limits: Limits::default(),
         }
     }
 

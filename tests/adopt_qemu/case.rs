@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use kvm_hotplug::ids::IfName;
+use kvm_hotplug::net::bandwidth::Limits;
 use kvm_hotplug::net::tap::{TapRequest, TunDevice};
 use kvm_hotplug::qmp::Version;
 use serde::Deserialize;
@@ -179,6 +180,7 @@ impl Case {
                 bridge: Some(IfName::parse(BRIDGE).unwrap()),
                 mtu: None,
                 guest: None,
+                limits: Limits::default(),
             };
             let tap = TunDevice::default().open(&request).unwrap();
             self.fds.borrow_mut().extend(numbers.into_iter().zip(tap.fds));

@@ -10,6 +10,7 @@ use kvm_hotplug::guest::{DiskRequest, Guest, NicRequest, Outcome, Placement, Rem
 use kvm_hotplug::ids::{DeviceId, IfName};
 use kvm_hotplug::log::Log;
 use kvm_hotplug::model::{DeviceKind, Record};
+use kvm_hotplug::net::bandwidth::Limits;
 use kvm_hotplug::net::vhost::VhostMode;
 use kvm_hotplug::store::RecordFile;
 use serde_json::json;
@@ -47,6 +48,7 @@ fn nic() -> NicRequest {
         mtu: None,
         bridge: Some(IfName::parse(BRIDGE).unwrap()),
         link_down: false,
+        limits: Limits::default(),
         tap: TapSource::Open { name: None, owner: None, netns: None },
         boot_index: None,
         model: "virtio-net-pci".to_owned(),

@@ -115,6 +115,7 @@ static void guests(void)
     struct kvm_hotplug_controller controller = {.slot = 0};
     struct kvm_hotplug_del_options removal = {.id = "x"};
     struct kvm_hotplug_add_batch batch = {.nic_count = 0};
+    struct kvm_hotplug_nic_limits limits = {.inbound_average = 0};
     struct kvm_hotplug_del_batch gone = {.id_count = 0};
     struct kvm_hotplug_command command = {.execute = "query-status"};
     struct kvm_hotplug_event event;
@@ -145,6 +146,7 @@ static void guests(void)
     null(kvm_hotplug_slot_map(NULL, 0, NULL, 0, 0, &count, &failure), "guest handle");
     null(kvm_hotplug_set_link(NULL, "x", 1, 0, &failure), "guest handle");
     null(kvm_hotplug_set_bridge(NULL, "x", "br0", 0, &failure), "guest handle");
+    null(kvm_hotplug_set_nic_limits(NULL, "x", &limits, sizeof limits, 0, &failure), "guest handle");
     null(kvm_hotplug_resize_disk(NULL, "x", 512, 0, 0, &bytes, &failure), "guest handle");
     null(kvm_hotplug_settle(NULL, 0, NULL, 0, 0, &count, &failure), "guest handle");
     null(kvm_hotplug_qmp(NULL, &command, sizeof command, &text, &failure), "guest handle");

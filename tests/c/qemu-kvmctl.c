@@ -156,6 +156,11 @@ static void change(void)
     CHECK(!link_in_bridge("kvmctl0", bridges[1]));
     json(1, "move nic1 nosuchbridge", NULL, PARTS("\"errno\":2", "nosuchbridge does not exist"));
     json(0, "move nic1 $1", VALUES(bridges[0]), PARTS("\"answer\":\"done\""));
+    ctl(0, "nic-limits nic1 --inbound 10M,1M", NULL);
+    CHECK_TEXT(said.out, "nic1 receives 10485760 bytes/s with bursts of 1048576 bytes, sends without limit\n");
+    json(0, "list nic1", NULL, PARTS("\"inbound\":{\"average\":10485760,\"burst\":1048576}"));
+    json(1, "nic-limits nic1 --outbound 10M,1", NULL, PARTS("\"errno\":22", "burst 1;"));
+    json(0, "nic-limits nic1", NULL, PARTS("\"answer\":\"done\""));
     ctl(0, "resize disk1 8M", NULL);
     CHECK_TEXT(said.out, "disk1 has 8388608 bytes\n");
     json(1, "resize disk1 4M", NULL, PARTS("\"errno\":22", "loses what lies behind"));

@@ -25,7 +25,11 @@ static void source_with(struct vm *vm, const struct kvm_hotplug_nic *lan)
     works(add_disk(vm, &(struct kvm_hotplug_disk){.id = "data", .path = image, .serial = "S1"}, &disk));
 }
 
-static const struct kvm_hotplug_nic plain = {.id = "lan", .bridge = HOSTS_BRIDGE, .queues = 2, .mtu = 1400};
+static const struct kvm_hotplug_nic plain = {.id = "lan",
+                                             .bridge = HOSTS_BRIDGE,
+                                             .queues = 2,
+                                             .mtu = 1400,
+                                             .inbound_average = 100 * MEBIBYTE};
 
 static void source(struct vm *vm)
 {

@@ -6,6 +6,7 @@ use kvm_hotplug::engine::{
 };
 use kvm_hotplug::ids::{DeviceId, IfName, MacAddr};
 use kvm_hotplug::model::DeviceKind;
+use kvm_hotplug::net::bandwidth::{Bandwidth, Limits};
 use kvm_hotplug::net::vhost::VhostMode;
 use kvm_hotplug::store::RecordFile;
 
@@ -31,6 +32,8 @@ pub enum Call {
     RemoveBoth(&'static str, &'static str),
     SetLink(&'static str, bool),
     Move(&'static str, &'static str),
+    /// The bytes that the guest may receive in a second.
+    Limit(&'static str, u64),
     Resize(&'static str, u64),
     /// Everything of the guest that is ours, by the record.
     RemoveControllers,
@@ -85,6 +88,7 @@ fn nic(id: &str, mac: u8, bridge: &str) -> AddRequest {
         mtu: None,
         bridge: Some(IfName::parse(bridge).unwrap()),
         link_down: false,
+        limits: Limits::default(),
         tap: TapSource::Open { name: Some(format!("tap-{id}")), owner: None, netns: None },
         boot_index: None,
         model: "virtio-net-pci".into(),
@@ -142,6 +146,10 @@ impl Call {
             }
             Self::SetLink(id, up) => Request::SetLink(id.into(), up),
             Self::Move(id, bridge) => Request::MoveNic(id.into(), Some(IfName::parse(bridge).unwrap())),
+            Self::Limit(id, average) => {
+                let inbound = Bandwidth::new("inbound", average, 0).unwrap();
+                Request::SetNicLimits(id.into(), Limits { inbound, outbound: None })
+            }
             Self::Resize(id, bytes) => {
                 Request::Resize(id.into(), NewSize { bytes: Some(bytes), may_shrink: false })
             }
@@ -168,7 +176,7 @@ impl Call {
         match self {
             Self::AddNic(id, ..) | Self::AddDisk(id, _) | Self::AddScsi(id, _) | Self::Remove(id) => vec![id],
             Self::AddNicUnwaited(id, ..) | Self::RemoveUnwaited(id) => vec![id],
-            Self::SetLink(id, _) | Self::Move(id, _) | Self::Resize(id, _) => vec![id],
+            Self::SetLink(id, _) | Self::Move(id, _) | Self::Limit(id, _) | Self::Resize(id, _) => vec![id],
             Self::AddBoth(one, other) | Self::RemoveBoth(one, other) => vec![one, other],
             // What is not in the list goes.
             Self::Apply(_) => IDS.to_vec(),

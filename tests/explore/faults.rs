@@ -169,7 +169,11 @@ pub fn host(
 ) -> std::result::Result<Result<HostResult>, Died> {
     let changes = matches!(
         step,
-        HostStep::OpenTap(_) | HostStep::DeleteTap(..) | HostStep::MoveTap { .. } | HostStep::JoinBridge(_)
+        HostStep::OpenTap(_)
+            | HostStep::DeleteTap(..)
+            | HostStep::MoveTap { .. }
+            | HostStep::JoinBridge(_)
+            | HostStep::SetLimits(_)
     );
     let fault = match changes {
         true => {

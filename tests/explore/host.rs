@@ -17,6 +17,7 @@ use kvm_hotplug::error::{Error, ErrorKind, Result};
 use kvm_hotplug::ids::{IfName, MacAddr};
 use kvm_hotplug::model::Peer;
 use kvm_hotplug::model::peer::{Process, Socket};
+use kvm_hotplug::net::bandwidth::Limits;
 use kvm_hotplug::net::bridge_move::BridgeMove;
 use kvm_hotplug::net::identity::TapIdentity;
 use kvm_hotplug::net::share::Taps;
@@ -28,6 +29,7 @@ use kvm_hotplug::sys::descriptor::Descriptor;
 struct Tap {
     identity: TapIdentity,
     bridge: Option<IfName>,
+    limits: Limits,
     /// The other end of each descriptor that the agent was given: it is at its end once the agent has none
     /// any more.
     ends: Vec<UnixStream>,
@@ -72,7 +74,8 @@ impl Host {
     /// A tap of somebody else's, which QEMU has as well.
     pub fn add_foreign_tap(&mut self, name: &str) {
         let identity = TapIdentity::try_from("900@02:00:00:00:09:00".to_owned()).unwrap();
-        self.taps.insert(IfName::parse(name).unwrap(), Tap { identity, bridge: None, ends: Vec::new() });
+        let tap = Tap { identity, bridge: None, limits: Limits::default(), ends: Vec::new() };
+        self.taps.insert(IfName::parse(name).unwrap(), tap);
     }
 
     /// Those that nobody has open any more are gone.
@@ -87,9 +90,16 @@ impl Host {
     /// One line a tap.
     pub fn snapshot(&self) -> Vec<String> {
         let line = |(name, tap): (&IfName, &Tap)| {
-            format!("tap {name} {} on {:?}", String::from(tap.identity.clone()), tap.bridge)
+            let Tap { identity, bridge, limits, .. } = tap;
+            let identity = String::from(identity.clone());
+            format!("tap {name} {identity} on {bridge:?}, {:?}, {:?}", limits.inbound, limits.outbound)
         };
         self.taps.iter().map(line).collect()
+    }
+
+    /// The limits of a tap.
+    pub fn limits(&self, name: &IfName) -> Option<Limits> {
+        self.taps.get(name).map(|tap| tap.limits)
     }
 
     /// Names of taps with their bridges.
@@ -145,7 +155,8 @@ impl Host {
                 let (fds, ends) = (0..request.queues)
                     .map(|_| self.new_end(File::Tap(name.as_str().into())))
                     .unzip::<_, _, Vec<_>, Vec<_>>();
-                let tap = Tap { identity: identity.clone(), bridge: request.bridge, ends };
+                let limits = request.limits;
+                let tap = Tap { identity: identity.clone(), bridge: request.bridge, limits, ends };
                 self.taps.insert(name.clone(), tap);
                 Ok(HostResult::Tap(OpenedTap { name, identity, fds }))
             }
@@ -155,7 +166,10 @@ impl Host {
                 HostResult::FoundTap(FoundTap { name: name.clone(), bridge: Ok(tap.bridge.clone()) })
             }),
             HostStep::DescribeTap(spec) => Ok(HostResult::TapState(match self.find(&spec) {
-                Ok((_, tap)) => TapState { here: true, mtu: Some(1500), bridge: tap.bridge.clone() },
+                Ok((_, tap)) => {
+                    let (bridge, limits) = (tap.bridge.clone(), Some(tap.limits));
+                    TapState { here: true, mtu: Some(1500), bridge, limits }
+                }
                 Err(_) => TapState::default(),
             })),
             HostStep::IsTapRenamed(_) => Ok(HostResult::Is(false)),
@@ -170,6 +184,12 @@ impl Host {
             HostStep::MoveTap { there, .. } | HostStep::JoinBridge(there) => {
                 let tap = self.taps.get_mut(there.tap()).ok_or_else(|| failed("there is no such tap"))?;
                 tap.bridge = there.to().cloned();
+                Ok(HostResult::Done)
+            }
+            HostStep::SetLimits(change) => {
+                let name = self.find(&change.nic)?.0.clone();
+                let tap = self.taps.get_mut(&name).ok_or_else(|| failed("there is no such tap"))?;
+                tap.limits = change.there;
                 Ok(HostResult::Done)
             }
             HostStep::IsOwnProcess(_) => Ok(HostResult::Is(false)),
@@ -242,7 +262,8 @@ impl Host {
     /// Opens a tap that a QEMU is started with; what it is known by from now on.
     pub fn start_tap(&mut self, spec: &NicSpec) -> Option<TapIdentity> {
         let identity = self.next_identity().unwrap();
-        let tap = Tap { identity: identity.clone(), bridge: spec.bridge.clone(), ends: Vec::new() };
+        let (bridge, limits) = (spec.bridge.clone(), spec.limits());
+        let tap = Tap { identity: identity.clone(), bridge, limits, ends: Vec::new() };
         self.taps.insert(spec.ifname.clone()?, tap);
         Some(identity)
     }

@@ -80,6 +80,11 @@ impl Run<'_> {
                     if bridge.is_some_and(|bridge| *bridge != recorded) {
                         wrong.push(format!("bridge of {}: {bridge:?}, recorded {recorded:?}", device.id));
                     }
+                    let limits = nic.ifname.as_ref().and_then(|name| self.world.host.limits(name));
+                    if limits.is_some_and(|limits| limits != nic.limits()) {
+                        let recorded = nic.limits();
+                        wrong.push(format!("limits of {}: {limits:?}, recorded {recorded:?}", device.id));
+                    }
                 }
             }
         }

@@ -12,6 +12,7 @@ use kvm_hotplug::guest::{
 };
 use kvm_hotplug::ids::DeviceId;
 use kvm_hotplug::log::{Level, Log, Sink};
+use kvm_hotplug::net::bandwidth::Limits;
 use kvm_hotplug::net::vhost::VhostMode;
 use kvm_hotplug::store::RecordFile;
 
@@ -130,6 +131,7 @@ impl Scene {
             tap: TapSource::Given(vec![self.tap.try_clone().unwrap().into()]),
             boot_index: None,
             link_down: false,
+            limits: Limits::default(),
             model: "virtio-net-pci".into(),
         }
     }

@@ -34,6 +34,7 @@ pub trait Api: Send + Sync {
     /// Each with its answer or errno.
     fn unplug_all(&self, ids: &[String], timeout_ms: u64) -> Vec<Result<Answer, i32>>;
     fn set_link(&self, id: &str, up: bool, timeout_ms: u64) -> Result<Changed, Failure>;
+    fn set_nic_limits(&self, id: &str, limits: LimitArgs, timeout_ms: u64) -> Result<Changed, Failure>;
     fn set_bridge(&self, id: &str, bridge: Option<&str>, timeout_ms: u64) -> Result<Changed, Failure>;
     /// The size it has now.
     fn resize(&self, id: &str, size: SizeArgs, timeout_ms: u64) -> Result<u64, Failure>;
@@ -98,6 +99,13 @@ impl Default for Place {
     }
 }
 
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LimitArgs {
+    /// Average and burst.
+    pub inbound: (u64, u64),
+    pub outbound: (u64, u64),
+}
+
 #[derive(Clone, Debug)]
 pub struct NicArgs {
     pub place: Place,
@@ -109,6 +117,7 @@ pub struct NicArgs {
     pub bridge: Option<String>,
     pub boot_index: Option<u32>,
     pub link_down: bool,
+    pub limits: LimitArgs,
     pub model: Option<String>,
     /// Name of the tap to open.
     pub ifname: Option<String>,
@@ -128,6 +137,7 @@ impl Default for NicArgs {
             queues: 1,
             vhost: false,
             mtu: None,
+            limits: LimitArgs::default(),
             bridge: None,
             boot_index: None,
             link_down: false,

@@ -26,7 +26,9 @@ use ::kvm_hotplug::capi::guest::{
     KVM_HOTPLUG_OPEN_LOOK_ONLY, kvm_hotplug as Handle, kvm_hotplug_close, kvm_hotplug_open,
     kvm_hotplug_open_options, kvm_hotplug_open_with,
 };
-use ::kvm_hotplug::capi::link::{kvm_hotplug_set_bridge, kvm_hotplug_set_link};
+use ::kvm_hotplug::capi::link::{
+    kvm_hotplug_nic_limits, kvm_hotplug_set_bridge, kvm_hotplug_set_link, kvm_hotplug_set_nic_limits,
+};
 use ::kvm_hotplug::capi::list::{kvm_hotplug_get_device, kvm_hotplug_list};
 use ::kvm_hotplug::capi::log::kvm_hotplug_log_level::KVM_HOTPLUG_LOG_DEBUG;
 use ::kvm_hotplug::capi::log::kvm_runtime_set_log;
@@ -397,6 +399,22 @@ impl Api for CApi {
         Ok(change(code))
     }
 
+    fn set_nic_limits(&self, id: &str, wanted: LimitArgs, timeout_ms: u64) -> Result<Changed, Failure> {
+        let (id, timeout) = (CString::new(id).unwrap(), milliseconds(timeout_ms));
+        let limits = kvm_hotplug_nic_limits {
+            inbound_average: wanted.inbound.0,
+            inbound_burst: wanted.inbound.1,
+            outbound_average: wanted.outbound.0,
+            outbound_burst: wanted.outbound.1,
+        };
+        // SAFETY: string and struct live through the call.
+        let code = call(|error| unsafe {
+            let (limits, size) = (&raw const limits, size_of::<kvm_hotplug_nic_limits>());
+            kvm_hotplug_set_nic_limits(self.0, id.as_ptr(), limits, size, timeout, error)
+        })?;
+        Ok(change(code))
+    }
+
     fn set_bridge(&self, id: &str, bridge: Option<&str>, timeout_ms: u64) -> Result<Changed, Failure> {
         let mut strings = Strings::default();
         let (id, bridge) = (strings.keep(Some(id)), strings.keep(bridge));
@@ -725,6 +743,10 @@ fn nic_struct(nic: &NicArgs, strings: &mut Strings, fds: &[RawFd]) -> kvm_hotplu
         slot: nic.place.address.as_ref().map_or(0, |(_, slot)| u32::from(*slot)),
         boot_index: nic.boot_index.unwrap_or(0),
         tap_owner: nic.owner.unwrap_or(0),
+        inbound_average: nic.limits.inbound.0,
+        inbound_burst: nic.limits.inbound.1,
+        outbound_average: nic.limits.outbound.0,
+        outbound_burst: nic.limits.outbound.1,
         ganeti_entry: strings.keep(nic.ganeti.as_ref()),
         properties: strings.keep(nic.place.properties.as_ref()),
         timeout_ms: milliseconds(nic.place.timeout_ms),

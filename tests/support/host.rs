@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::{clock, programs};
+use kvm_hotplug::net::bandwidth::Limits;
 use kvm_hotplug::net::tap::{TapRequest, TunDevice};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollOp, EpollTimeout};
 
@@ -128,6 +129,7 @@ pub fn tap(name: &str, queues: u16) -> Vec<Arc<OwnedFd>> {
         bridge: None,
         mtu: None,
         guest: None,
+        limits: Limits::default(),
     };
     TunDevice::default().open(&request).unwrap().fds.into_iter().map(Arc::new).collect()
 }

@@ -15,6 +15,7 @@ use kvm_hotplug::guest::{
 use kvm_hotplug::ids::{Address, BusName, DeviceId, IfName, MacAddr, PciAddress, ScsiAddress, Slot};
 use kvm_hotplug::log::{Level, Log, Sink};
 use kvm_hotplug::model::{self, Device, DeviceKind, GanetiEntry, Spec};
+use kvm_hotplug::net::bandwidth::{Bandwidth, Limits};
 use kvm_hotplug::net::vhost::VhostMode;
 use kvm_hotplug::slots::scsi::ControllerSpec;
 use kvm_hotplug::store::RecordFile;
@@ -136,6 +137,11 @@ impl Api for RustApi {
 
     fn set_link(&self, id: &str, up: bool, timeout_ms: u64) -> Result<Changed, Failure> {
         Ok(change(&self.0.set_link(id, up, Duration::from_millis(timeout_ms))?))
+    }
+
+    fn set_nic_limits(&self, id: &str, wanted: LimitArgs, timeout_ms: u64) -> Result<Changed, Failure> {
+        let limits = limits(wanted)?;
+        Ok(change(&self.0.set_nic_limits(id, limits, Duration::from_millis(timeout_ms))?))
     }
 
     fn set_bridge(&self, id: &str, bridge: Option<&str>, timeout_ms: u64) -> Result<Changed, Failure> {
@@ -397,6 +403,11 @@ impl From<Error> for Failure {
     }
 }
 
+fn limits(wanted: LimitArgs) -> Result<Limits, Failure> {
+    let one = |direction, (average, burst)| Bandwidth::new(direction, average, burst);
+    Ok(Limits { inbound: one("inbound", wanted.inbound)?, outbound: one("outbound", wanted.outbound)? })
+}
+
 fn nic_request(nic: &NicArgs) -> Result<NicRequest, Failure> {
     let tap = match nic.fds.as_slice() {
         [] => TapSource::Open { name: nic.ifname.clone(), owner: nic.owner, netns: None },
@@ -412,6 +423,7 @@ fn nic_request(nic: &NicArgs) -> Result<NicRequest, Failure> {
         tap,
         boot_index: nic.boot_index,
         link_down: nic.link_down,
+        limits: limits(nic.limits)?,
         model: nic.model.clone().unwrap_or_else(|| "virtio-net-pci".into()),
     };
     match &nic.ganeti {

@@ -38,6 +38,27 @@ func (g *Guest) SetBridge(ctx context.Context, id, bridge string) (Result, error
 	})
 }
 
+// SetNICLimits sets how much the guest may receive and send over a NIC, in both directions at once, by queueing disciplines
+// of the host's kernel. Recorded, so that it outlives the guest. A failure leaves the limits that it had. The answer's state
+// is [Done] or [AfterReboot].
+func (g *Guest) SetNICLimits(ctx context.Context, id string, limits NICLimits) (Result, error) {
+	var memory arena
+	defer memory.free()
+	name := memory.required("the id", id)
+	if memory.err != nil {
+		return Result{}, memory.err
+	}
+	wanted := C.struct_kvm_hotplug_nic_limits{
+		inbound_average:  C.uint64_t(limits.Inbound.Average),
+		inbound_burst:    C.uint64_t(limits.Inbound.Burst),
+		outbound_average: C.uint64_t(limits.Outbound.Average),
+		outbound_burst:   C.uint64_t(limits.Outbound.Burst),
+	}
+	return g.change(ctx, id, name, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, failure **C.struct_kvm_hotplug_error) C.int {
+		return C.kvm_hotplug_set_nic_limits(handle, name, &wanted, C.sizeof_struct_kvm_hotplug_nic_limits, timeout, failure)
+	})
+}
+
 // change is a call that answers with the device as it is afterwards, in the same turn.
 func (g *Guest) change(ctx context.Context, id string, name *C.char, do request) (Result, error) {
 	return g.result(ctx, DefaultTimeout, id, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, device *C.struct_kvm_hotplug_device, failure **C.struct_kvm_hotplug_error) C.int {

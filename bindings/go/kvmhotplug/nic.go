@@ -56,6 +56,8 @@ type NIC struct {
 	// Properties are further properties of the device in QEMU, such as "rx_queue_size": 1024 or "csum": false. Values are
 	// strings, whole numbers and booleans. QEMU is asked which it knows, and of which type. They are recorded and verified.
 	Properties map[string]any `json:"properties,omitempty"`
+	// Limits of how much the guest receives and sends over it; none in the zero value.
+	NICLimits
 	// LinkDown: with its cable pulled, until [Guest.SetLink] says otherwise.
 	LinkDown bool `json:"link_down,omitempty"`
 	// LiveOnly: live or not at all. What would take effect after a reboot fails with [ErrNotHotpluggable].
@@ -66,6 +68,22 @@ type NIC struct {
 	Adopt bool `json:"adopt,omitempty"`
 	// NoWait: do not wait for QEMU. The answer is [Pending], and [EventAdded] or [EventAddFailed] says how it went.
 	NoWait bool `json:"no_wait,omitempty"`
+}
+
+// Bandwidth is a limit of one direction; the zero value is none.
+type Bandwidth struct {
+	// Average in bytes per second, 1024 to 2^40; 0 for no limit.
+	Average uint64 `json:"average,omitempty"`
+	// Burst is how many bytes may go at once, at least 69632; 0 for a tenth of a second.
+	Burst uint64 `json:"burst,omitempty"`
+}
+
+// NICLimits is how much a guest may receive and send over a NIC.
+type NICLimits struct {
+	// Inbound is what the guest receives. What is too much waits for up to 50 ms.
+	Inbound Bandwidth `json:"inbound"`
+	// Outbound is what the guest sends. What is too much is dropped.
+	Outbound Bandwidth `json:"outbound"`
 }
 
 // AddNIC plugs a NIC into the guest and records it: all of it or nothing. It may be repeated: with an id that exists and
@@ -119,6 +137,11 @@ func (n *NIC) request(memory *arena) (C.struct_kvm_hotplug_nic, func()) {
 		netns:        memory.optional("the network namespace", n.NetworkNamespace),
 		ganeti_entry: memory.optional("Ganeti's entry", string(n.GanetiEntry)),
 		properties:   memory.object("Properties", n.Properties),
+
+		inbound_average:  C.uint64_t(n.Inbound.Average),
+		inbound_burst:    C.uint64_t(n.Inbound.Burst),
+		outbound_average: C.uint64_t(n.Outbound.Average),
+		outbound_burst:   C.uint64_t(n.Outbound.Burst),
 	}
 	request.flags |= memory.given(n.BootIndex, "BootIndex", &request.boot_index, C.KVM_HOTPLUG_BOOT_INDEX)
 	request.flags |= memory.given(n.TapOwner, "TapOwner", &request.tap_owner, C.KVM_HOTPLUG_TAP_OWNER)

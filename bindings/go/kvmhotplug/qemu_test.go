@@ -361,6 +361,17 @@ func TestQEMUChangesDevicesInPlace(t *testing.T) {
 	if state(t, changed, err, kvmhotplug.Done); bridgeOf(t, nic.Device.Interface) != "" {
 		t.Errorf("the tap is still on %q", bridgeOf(t, nic.Device.Interface))
 	}
+	limits := kvmhotplug.NICLimits{Inbound: kvmhotplug.Bandwidth{Average: 1 << 20}}
+	changed, err = guest.SetNICLimits(ctx, "lan", limits)
+	state(t, changed, err, kvmhotplug.Done)
+	if text, err := guest.Describe(ctx, "lan"); err != nil || !bytes.Contains(text, []byte(`"average":1048576`)) {
+		t.Errorf("limited, and described as %s, %v", text, err)
+	}
+	limits.Outbound = kvmhotplug.Bandwidth{Average: 1 << 20, Burst: 1}
+	_, err = guest.SetNICLimits(ctx, "lan", limits)
+	failure(t, err, kvmhotplug.ErrInvalid)
+	changed, err = guest.SetNICLimits(ctx, "lan", kvmhotplug.NICLimits{})
+	state(t, changed, err, kvmhotplug.Done)
 	_, err = guest.SetLink(ctx, "wan", true)
 	failure(t, err, kvmhotplug.ErrNotFound)
 

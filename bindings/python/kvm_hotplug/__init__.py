@@ -61,7 +61,7 @@ from .boot import Boot
 from .errors import ApplyError, DelManyError, KvmHotplugError
 from .events import Event
 from .guest import Guest
-from .requests import NIC, BootOptions, Controller, Disk, SCSIAddress
+from .requests import NIC, Bandwidth, BootOptions, Controller, Disk, SCSIAddress
 from .runtime import Runtime
 from .tap import Tap
 
@@ -76,6 +76,7 @@ __all__ = [
     "ApplyError",
     "BATCH_MAX",
     "Backing",
+    "Bandwidth",
     "Boot",
     "BootOptions",
     "BootPlan",

@@ -726,6 +726,10 @@ class kvm_hotplug_nic(Structure):
         ("netns", c_char_p),
         ("ganeti_entry", c_char_p),
         ("properties", c_char_p),
+        ("inbound_average", c_uint64),
+        ("inbound_burst", c_uint64),
+        ("outbound_average", c_uint64),
+        ("outbound_burst", c_uint64),
     ]
 
 
@@ -799,6 +803,15 @@ class kvm_hotplug_del_batch(Structure):
         ("id_count", c_size_t),
         ("timeout_ms", c_uint32),
         ("flags", c_uint32),
+    ]
+
+
+class kvm_hotplug_nic_limits(Structure):
+    _fields_ = [
+        ("inbound_average", c_uint64),
+        ("inbound_burst", c_uint64),
+        ("outbound_average", c_uint64),
+        ("outbound_burst", c_uint64),
     ]
 
 
@@ -908,12 +921,13 @@ SIZES = {
     kvm_runtime_adopt_options: 56,
     kvm_hotplug_open_options: 16,
     kvm_hotplug_device: 960,
-    kvm_hotplug_nic: 120,
+    kvm_hotplug_nic: 152,
     kvm_hotplug_disk: 136,
     kvm_hotplug_controller: 48,
     kvm_hotplug_add_batch: 56,
     kvm_hotplug_del_options: 16,
     kvm_hotplug_del_batch: 24,
+    kvm_hotplug_nic_limits: 32,
     kvm_hotplug_slot: 152,
     kvm_hotplug_difference: 712,
     kvm_hotplug_event: 360,
@@ -1020,6 +1034,10 @@ PROTOTYPES = {
     ]),
     "kvm_hotplug_set_bridge": (c_int, [
         POINTER(kvm_hotplug), c_char_p, c_char_p, c_uint32, POINTER(POINTER(kvm_hotplug_error)),
+    ]),
+    "kvm_hotplug_set_nic_limits": (c_int, [
+        POINTER(kvm_hotplug), c_char_p, POINTER(kvm_hotplug_nic_limits), c_size_t, c_uint32,
+        POINTER(POINTER(kvm_hotplug_error)),
     ]),
     "kvm_hotplug_resize_disk": (c_int, [
         POINTER(kvm_hotplug), c_char_p, c_uint64, c_uint32, c_uint32, POINTER(c_uint64),

@@ -13,7 +13,7 @@ from ._guest import GuestHandle
 from ._library import checked, library
 from .answers import AddedMany, Deleted, Device, Result, device_of
 from .errors import DelManyError, KvmHotplugError
-from .requests import NIC, Controller, Disk, flags
+from .requests import NIC, Bandwidth, Controller, Disk, flags
 
 # No call returns it.
 _UNWRITTEN = -(2**31)
@@ -202,11 +202,30 @@ class Changes(GuestHandle):
         """Moves the tap of a NIC to another bridge of the host, or with None out of any. Recorded."""
         return self._change(library().kvm_hotplug_set_bridge, id, timeout, optional("bridge", bridge))
 
-    def _change(self, function: Callable[..., int], id: str, timeout: Optional[float], value: Any) -> Result:
+    def set_nic_limits(
+        self,
+        id: str,
+        inbound: Optional[Bandwidth] = None,
+        outbound: Optional[Bandwidth] = None,
+        timeout: Optional[float] = None,
+    ) -> Result:
+        """Sets how much the guest may receive and send over a NIC, in both directions at once. Recorded.
+
+        `inbound`: limit of what it receives; None for no limit.
+        `outbound`: limit of what it sends; None for no limit.
+        """
+        none = Bandwidth()
+        limits = _abi.kvm_hotplug_nic_limits(
+            **(inbound or none)._fields("inbound"), **(outbound or none)._fields("outbound")
+        )
+        size = ctypes.sizeof(limits)
+        return self._change(library().kvm_hotplug_set_nic_limits, id, timeout, ctypes.byref(limits), size)
+
+    def _change(self, function: Callable[..., int], id: str, timeout: Optional[float], *values: Any) -> Result:
         name, get = encoded("id", id), library().kvm_hotplug_get_device
 
         def call(pointer: Any, milliseconds: int, device: Any) -> int:
-            code = checked(function, pointer, name, value, milliseconds)
+            code = checked(function, pointer, name, *values, milliseconds)
             get(pointer, name, device, ctypes.sizeof(device), None)
             return code
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Mapping, Optional, Sequence, Union
+from typing import Dict, Mapping, Optional, Sequence, Union
 
 from . import _abi
 from ._abi import AIO, Backing, Cache, DetectZeroes, Discard, Flag, Format, Incoming, Vhost
@@ -20,6 +20,21 @@ def flags(**given: bool) -> int:
         if on:
             bits |= Flag[name.upper()]
     return bits
+
+
+@dataclass
+class Bandwidth:
+    """A limit of one direction of a NIC."""
+
+    #: Bytes per second, 1024 to 2**40; 0 for no limit.
+    average: int = 0
+    #: Bytes that may go at once, at least 69632; 0 for a tenth of a second.
+    burst: int = 0
+
+    def _fields(self, direction: str) -> Dict[str, int]:
+        average, burst = f"{direction}_average", f"{direction}_burst"
+        most = 2**64 - 1
+        return {average: number(average, self.average, most), burst: number(burst, self.burst, most)}
 
 
 @dataclass
@@ -66,6 +81,10 @@ class NIC:
     #: Further properties of the device in QEMU, such as {"rx_queue_size": 1024, "csum": False}. QEMU is asked
     #: which it knows, and of which type. They are recorded and verified.
     properties: Optional[Properties] = None
+    #: Limit of what the guest receives. What is too much waits for up to 50 ms. None for no limit.
+    inbound: Optional[Bandwidth] = None
+    #: Limit of what the guest sends. What is too much is dropped. None for no limit.
+    outbound: Optional[Bandwidth] = None
     #: The link is down until Guest.set_link() sets it up.
     link_down: bool = False
     #: Now or not at all: what would wait for a reboot fails with ErrorKind.NOT_HOTPLUGGABLE.
@@ -96,6 +115,8 @@ class NIC:
             netns=optional("netns", self.netns),
             ganeti_entry=optional("ganeti_entry", self.ganeti_entry),
             properties=json_object("properties", self.properties),
+            **(self.inbound or Bandwidth())._fields("inbound"),
+            **(self.outbound or Bandwidth())._fields("outbound"),
             timeout_ms=milliseconds,
             flags=flags(
                 boot_index=self.boot_index is not None,

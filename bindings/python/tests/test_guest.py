@@ -11,6 +11,7 @@ from kvm_hotplug import (
     NIC,
     AddressType,
     Answer,
+    Bandwidth,
     Controller,
     DelManyError,
     DeviceType,
@@ -246,6 +247,7 @@ class Changing(TestCase):
         guest.add_disk(Disk(self.image(), id="data"))
         self.fails(ErrorKind.INVALID, lambda: guest.set_link("data", False))
         self.fails(ErrorKind.INVALID, lambda: guest.set_bridge("data", "br0"))
+        self.fails(ErrorKind.INVALID, lambda: guest.set_nic_limits("data", outbound=Bandwidth(1 << 20)))
         self.fails(ErrorKind.NOT_FOUND, lambda: guest.set_link("nic", True))
 
     def test_a_nic_needs_a_bridge_that_is_there(self) -> None:

@@ -15,6 +15,7 @@ from typing import List
 from kvm_hotplug import (
     NIC,
     Answer,
+    Bandwidth,
     BootOptions,
     Cache,
     DeviceType,
@@ -153,6 +154,10 @@ class Devices(RealQEMU):
         self.assertEqual(ports(bridge), [])
         self.assertEqual(guest.set_bridge("lan", bridge).device.bridge, bridge)
         self.assertEqual(ports(bridge), [added.ifname])
+        self.answers(guest.set_nic_limits("lan", Bandwidth(1 << 20)), Answer.DONE)
+        self.assertEqual(guest.describe("lan")["tap"]["inbound"]["average"], 1 << 20)
+        self.answers(guest.set_nic_limits("lan"), Answer.DONE)
+        self.assertIsNone(guest.describe("lan")["tap"]["inbound"])
         # Somebody takes it off by hand.
         ip("link", "set", added.ifname, "nomaster")
         self.assertEqual([one.kind for one in guest.verify()], [DifferenceKind.BRIDGE])

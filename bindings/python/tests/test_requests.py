@@ -11,6 +11,7 @@ from kvm_hotplug import (
     AIO,
     NIC,
     Backing,
+    Bandwidth,
     BootOptions,
     Cache,
     Controller,
@@ -53,6 +54,8 @@ VALUES = {
     "backing": Backing.FILES,
     "incoming": Incoming.FD,
     "properties": {"packed": True},
+    "inbound": Bandwidth(51, 52),
+    "outbound": Bandwidth(53, 54),
 }
 
 
@@ -93,7 +96,8 @@ class Requests(TestCase):
         return struct
 
     def test_nic(self) -> None:
-        struct = self.comes(filled(NIC), tap_fds=[21, 22], tap_fd_count=2, properties=PROPERTIES)
+        limits = {"inbound_average": 51, "inbound_burst": 52, "outbound_average": 53, "outbound_burst": 54}
+        struct = self.comes(filled(NIC), tap_fds=[21, 22], tap_fd_count=2, properties=PROPERTIES, **limits)
         wanted = Flag.BOOT_INDEX | Flag.TAP_OWNER | Flag.NIC_LINK_DOWN | Flag.LIVE_ONLY | Flag.NO_WAIT | Flag.ADOPT
         self.assertEqual(struct.flags, wanted)
         self.assertEqual(NIC(boot_index=0, tap_owner=0)._request().flags, Flag.BOOT_INDEX | Flag.TAP_OWNER)

@@ -13,6 +13,7 @@ const OPERATIONS: &[Option<Operation>] = &[
     Some(Operation::RemoveNext),
     Some(Operation::SetLink),
     Some(Operation::Move),
+    Some(Operation::SetLimits),
 ];
 const RECORDED: &[Recorded] = &[
     Recorded::Nothing,
@@ -39,9 +40,11 @@ const ALL_BUT_ADD: &[Option<Operation>] = &[
     Some(Operation::RemoveNext),
     Some(Operation::SetLink),
     Some(Operation::Move),
+    Some(Operation::SetLimits),
 ];
 const REMOVE_NEXT: &[Option<Operation>] = &[Some(Operation::RemoveNext)];
-const CHANGE: &[Option<Operation>] = &[Some(Operation::SetLink), Some(Operation::Move)];
+const CHANGE: &[Option<Operation>] =
+    &[Some(Operation::SetLink), Some(Operation::Move), Some(Operation::SetLimits)];
 const SOME: &[Option<Operation>] = &[
     Some(Operation::Add),
     Some(Operation::RollbackAdd),
@@ -49,6 +52,7 @@ const SOME: &[Option<Operation>] = &[
     Some(Operation::RemoveNext),
     Some(Operation::SetLink),
     Some(Operation::Move),
+    Some(Operation::SetLimits),
 ];
 
 const NOTHING: &[Recorded] = &[Recorded::Nothing];

@@ -1,12 +1,14 @@
-//! The messages of the routing socket: requests written, answers read.
+//! The messages about links: requests written, answers read.
 
-// linux/netlink.h, linux/rtnetlink.h, linux/if_link.h
-const NLMSG_ERROR: u16 = 2;
+use super::wire::{
+    Message, NLM_F_ACK, NLM_F_REQUEST, NLMSG_ERROR, attributes, i32_at, open, put, status, text, u16_at,
+    u32_at,
+};
+
+// linux/rtnetlink.h, linux/if_link.h
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
-const NLM_F_REQUEST: u16 = 1;
-const NLM_F_ACK: u16 = 4;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
@@ -18,14 +20,13 @@ const IFLA_INFO_KIND: u16 = 1;
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 /// Up, in the flags of `struct ifinfomsg`, and in the mask of those that change.
 const IFF_UP: u32 = 1;
-/// The upper two bits of an attribute's type are flags.
-const TYPE_MASK: u16 = 0x3fff;
 
-/// Room for the longest request, which names a link.
+/// Room for the longest request about a link, which names it.
 const MOST: usize = 64;
-const HEADER: usize = 16;
 const IFINFO: usize = 16;
-const SEQUENCE: u32 = 1;
+
+/// A request about a link.
+pub(super) type Request = Message<MOST>;
 
 /// What drives a link, as far as it matters here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,21 +80,21 @@ pub(super) enum Reply {
 }
 
 /// Asks for the link with this index.
-pub(super) fn get(index: i32) -> Message {
-    Message::new(RTM_GETLINK, NLM_F_REQUEST, index, 0).attribute(IFLA_EXT_MASK, &skip_statistics())
+pub(super) fn get(index: i32) -> Request {
+    about_link(RTM_GETLINK, NLM_F_REQUEST, index, 0).attribute(IFLA_EXT_MASK, &skip_statistics())
 }
 
 /// Asks for the link with this name, or this alternative name.
-pub(super) fn get_named(name: &str) -> Message {
-    Message::new(RTM_GETLINK, NLM_F_REQUEST, 0, 0)
+pub(super) fn get_named(name: &str) -> Request {
+    about_link(RTM_GETLINK, NLM_F_REQUEST, 0, 0)
         .attribute(IFLA_EXT_MASK, &skip_statistics())
         .attribute_with_zero(IFLA_IFNAME, name.as_bytes())
 }
 
 /// Changes the link with this index.
-pub(super) fn set(index: i32, change: &Change) -> Message {
+pub(super) fn set(index: i32, change: &Change) -> Request {
     let flags = if change.up { IFF_UP } else { 0 };
-    let mut message = Message::new(RTM_NEWLINK, NLM_F_REQUEST | NLM_F_ACK, index, flags);
+    let mut message = about_link(RTM_NEWLINK, NLM_F_REQUEST | NLM_F_ACK, index, flags);
     if let Some(mtu) = change.mtu {
         message = message.attribute(IFLA_MTU, &mtu.to_ne_bytes());
     }
@@ -104,79 +105,28 @@ pub(super) fn set(index: i32, change: &Change) -> Message {
 }
 
 /// Deletes the link with this index.
-pub(super) fn delete(index: i32) -> Message {
-    Message::new(RTM_DELLINK, NLM_F_REQUEST | NLM_F_ACK, index, 0)
+pub(super) fn delete(index: i32) -> Request {
+    about_link(RTM_DELLINK, NLM_F_REQUEST | NLM_F_ACK, index, 0)
 }
 
 fn skip_statistics() -> [u8; 4] {
     RTEXT_FILTER_SKIP_STATS.to_ne_bytes()
 }
 
-/// A `nlmsghdr`, an `ifinfomsg` and attributes. What it has no room for is left out, and its length says so.
-#[derive(Debug)]
-pub(super) struct Message {
-    bytes: [u8; MOST],
-    length: usize,
+/// The flags of the link are set, and no others changed.
+fn about_link(kind: u16, flags: u16, index: i32, link_flags: u32) -> Request {
+    let mut body = [0; IFINFO];
+    put(&mut body, 4, &index.to_ne_bytes());
+    put(&mut body, 8, &link_flags.to_ne_bytes());
+    put(&mut body, 12, &link_flags.to_ne_bytes());
+    Message::with_body(kind, flags, &body)
 }
 
-impl Message {
-    /// The flags of the link are set, and no others changed.
-    fn new(kind: u16, flags: u16, index: i32, link_flags: u32) -> Self {
-        let mut message = Self { bytes: [0; MOST], length: HEADER + IFINFO };
-        message.put(4, &kind.to_ne_bytes());
-        message.put(6, &flags.to_ne_bytes());
-        message.put(8, &SEQUENCE.to_ne_bytes());
-        message.put(HEADER + 4, &index.to_ne_bytes());
-        message.put(HEADER + 8, &link_flags.to_ne_bytes());
-        message.put(HEADER + 12, &link_flags.to_ne_bytes());
-        message.close()
-    }
-
-    fn put(&mut self, at: usize, bytes: &[u8]) {
-        self.bytes.iter_mut().skip(at).zip(bytes).for_each(|(to, from)| *to = *from);
-    }
-
-    fn attribute(self, kind: u16, value: &[u8]) -> Self {
-        self.attribute_of(kind, value, value.len())
-    }
-
-    fn attribute_with_zero(self, kind: u16, value: &[u8]) -> Self {
-        self.attribute_of(kind, value, value.len() + 1)
-    }
-
-    /// Of so many bytes, the rest of them zero.
-    fn attribute_of(mut self, kind: u16, value: &[u8], length: usize) -> Self {
-        let at = self.length;
-        let whole = u16::try_from(length + 4).unwrap_or(u16::MAX);
-        self.put(at, &whole.to_ne_bytes());
-        self.put(at + 2, &kind.to_ne_bytes());
-        self.put(at + 4, value);
-        self.length = at + (length + 4).next_multiple_of(4);
-        self.close()
-    }
-
-    fn close(mut self) -> Self {
-        let length = u32::try_from(self.length).unwrap_or(u32::MAX);
-        self.put(0, &length.to_ne_bytes());
-        self
-    }
-
-    /// As it is sent; `None` if something had no room.
-    pub(super) fn bytes(&self) -> Option<&[u8]> {
-        self.bytes.get(..self.length)
-    }
-}
-
-/// Reads an answer; `None` if it is none to [`SEQUENCE`], or malformed.
+/// Reads an answer; `None` if it is none to a request of this socket, or malformed.
 pub(super) fn decode(reply: &[u8]) -> Option<Reply> {
-    let length = usize::try_from(u32_at(reply, 0)?).ok()?;
-    if u32_at(reply, 8)? != SEQUENCE {
-        return None;
-    }
-    let body = reply.get(HEADER..length)?;
-    match u16_at(reply, 4)? {
-        NLMSG_ERROR => i32_at(body, 0)?.checked_neg().map(Reply::Status),
-        RTM_NEWLINK => decode_link(body).map(Reply::Link),
+    match open(reply)? {
+        (NLMSG_ERROR, body) => status(body).map(Reply::Status),
+        (RTM_NEWLINK, body) => decode_link(body).map(Reply::Link),
         _ => None,
     }
 }
@@ -199,16 +149,6 @@ fn decode_link(body: &[u8]) -> Option<LinkInfo> {
     Some(link)
 }
 
-fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    std::iter::from_fn(move || {
-        let length = usize::from(u16_at(rest, 0)?);
-        let kind = u16_at(rest, 2)? & TYPE_MASK;
-        let value = rest.get(4..length)?;
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((kind, value))
-    })
-}
-
 fn kind_of(name: &[u8]) -> LinkKind {
     match name.strip_suffix(&[0]).unwrap_or(name) {
         b"bridge" => LinkKind::Bridge,
@@ -217,28 +157,9 @@ fn kind_of(name: &[u8]) -> LinkKind {
     }
 }
 
-fn text(value: &[u8]) -> String {
-    String::from_utf8_lossy(value).trim_end_matches('\0').to_owned()
-}
-
-fn chunk<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
-    bytes.get(at..)?.first_chunk().copied()
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    chunk(bytes, at).map(u16::from_ne_bytes)
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    chunk(bytes, at).map(u32::from_ne_bytes)
-}
-
-fn i32_at(bytes: &[u8], at: usize) -> Option<i32> {
-    chunk(bytes, at).map(i32::from_ne_bytes)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::wire::{HEADER, SEQUENCE};
     use super::*;
 
     fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {

@@ -1,23 +1,33 @@
-//! The kernel's routing socket: what is this link, change it, delete it.
+//! The kernel's routing socket: what is this link, change it, delete it, limit it.
 //!
 //! Links are looked up here and not in sysfs, since sysfs shows the network namespace of whoever mounted it.
 
 mod message;
+mod traffic;
+mod wire;
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 
+use super::bandwidth::Bandwidth;
 use crate::error::{Error, ErrorKind, Result};
+use message::Reply;
 pub(super) use message::{Change, LinkInfo, LinkKind};
-use message::{Message, Reply};
+pub(super) use traffic::Found;
+
+/// A request about a link.
+type LinkRequest = message::Request;
 
 /// Several times what a link with every attribute takes; statistics of virtual functions are not asked for.
 const MAX_REPLY: usize = 32 * 1024;
 
 /// More than a status with the whole request behind it, which is the answer to an order.
 const STATUS_REPLY: usize = 256;
+
+/// More than the kernel says at once of a list.
+const LIST_REPLY: usize = 16 * 1024;
 
 /// Some links say 1.5 KiB.
 const USUAL_REPLY: usize = 4 * 1024;
@@ -55,7 +65,78 @@ impl Socket {
         self.order(&message::delete(index), || format!("delete interface {index}"))
     }
 
-    fn ask(&self, request: &Message, doing: impl Fn() -> String) -> Result<LinkInfo> {
+    /// What limits what leaves the interface.
+    pub(super) fn root_discipline(&self, index: i32) -> Result<Found> {
+        self.look(&traffic::get_root(index)).map_err(|error| error.context("query the queueing discipline"))
+    }
+
+    /// Limits what leaves the interface; instead of the library's own limit if it has one.
+    pub(super) fn limit_egress(&self, index: i32, limit: Bandwidth, has_own: bool) -> Result<()> {
+        self.tell(&traffic::limit_egress(index, limit, has_own))
+    }
+
+    /// Takes the library's limit of what leaves the interface away.
+    pub(super) fn free_egress(&self, index: i32) -> Result<()> {
+        self.tell(&traffic::free_egress(index))
+    }
+
+    /// What limits what enters the interface.
+    pub(super) fn ingress_filter(&self, index: i32) -> Result<Found> {
+        self.look(&traffic::get_filter(index)).map_err(|error| error.context("query the filter"))
+    }
+
+    /// Limits what enters the interface, among the filters that others may have there.
+    pub(super) fn limit_ingress(&self, index: i32, limit: Bandwidth) -> Result<()> {
+        match self.tell(&traffic::add_ingress(index)) {
+            Err(error) if error.errno() != libc::EEXIST => return Err(error),
+            _ => {}
+        }
+        self.tell(&traffic::limit_ingress(index, limit))
+    }
+
+    /// Takes the library's limit of what enters the interface away, and the place of filters if no other is
+    /// there.
+    pub(super) fn free_ingress(&self, index: i32) -> Result<()> {
+        let gone = self.tell(&traffic::delete_filter(index));
+        gone.or_else(|error| if is_absence(error.errno()) { Ok(()) } else { Err(error) })?;
+        // The rest of the list is not read, so it has a socket of its own.
+        let list = Self::open()?;
+        list.send(traffic::get_filters(index).bytes())?;
+        let first = list.receive(&mut [0; LIST_REPLY]).map(traffic::decode);
+        if matches!(first, Ok(Some(traffic::Reply::End))) {
+            // Another kind of place, such as clsact, stays.
+            let _ = self.tell(&traffic::delete_ingress(index));
+        }
+        Ok(())
+    }
+
+    /// The answer and then an acknowledgement, or an errno alone.
+    fn look(&self, request: &traffic::Request) -> Result<Found> {
+        self.send(request.bytes())?;
+        let mut found = Found::Nothing;
+        let mut buffer = [0; USUAL_REPLY];
+        loop {
+            match traffic::decode(self.receive(&mut buffer)?) {
+                Some(traffic::Reply::Found(answer)) => found = answer,
+                Some(traffic::Reply::Status(0)) => return Ok(found),
+                Some(traffic::Reply::Status(errno)) if is_absence(errno) => return Ok(Found::Nothing),
+                Some(traffic::Reply::Status(errno)) => return Err(Error::host(Errno::from_raw(errno), "tc")),
+                Some(traffic::Reply::End) | None => return Err(malformed()),
+            }
+        }
+    }
+
+    /// The kernel does it, or says why not.
+    fn tell(&self, request: &traffic::Request) -> Result<()> {
+        self.send(request.bytes())?;
+        match traffic::decode(self.receive(&mut [0; USUAL_REPLY])?) {
+            Some(traffic::Reply::Status(0)) => Ok(()),
+            Some(traffic::Reply::Status(errno)) => Err(Error::host(Errno::from_raw(errno), "limit the tap")),
+            _ => Err(malformed()),
+        }
+    }
+
+    fn ask(&self, request: &LinkRequest, doing: impl Fn() -> String) -> Result<LinkInfo> {
         match self.exchange(request).map_err(|error| error.context(doing()))? {
             Reply::Link(link) => Ok(link),
             Reply::Status(0) => Err(malformed().context(doing())),
@@ -63,7 +144,7 @@ impl Socket {
         }
     }
 
-    fn order(&self, request: &Message, doing: impl Fn() -> String) -> Result<()> {
+    fn order(&self, request: &LinkRequest, doing: impl Fn() -> String) -> Result<()> {
         let reply = self.exchange_within(&mut [0; STATUS_REPLY], request);
         match reply.map_err(|error| error.context(doing()))? {
             Reply::Status(0) => Ok(()),
@@ -73,7 +154,7 @@ impl Socket {
     }
 
     /// With room for what the kernel says of any but an unusual link, and then with more.
-    fn exchange(&self, request: &Message) -> Result<Reply> {
+    fn exchange(&self, request: &LinkRequest) -> Result<Reply> {
         match self.exchange_within(&mut [0; USUAL_REPLY], request) {
             Err(error) if error.kind() == ErrorKind::Limit => {
                 self.exchange_within(&mut vec![0; MAX_REPLY], request)
@@ -82,19 +163,33 @@ impl Socket {
         }
     }
 
-    fn exchange_within(&self, buffer: &mut [u8], request: &Message) -> Result<Reply> {
-        let request = request.bytes().ok_or_else(|| Error::invalid("a name of an interface is too long"))?;
+    fn exchange_within(&self, buffer: &mut [u8], request: &LinkRequest) -> Result<Reply> {
+        self.send(request.bytes())?;
+        message::decode(self.receive(buffer)?).ok_or_else(malformed)
+    }
+
+    fn send(&self, request: Option<&[u8]>) -> Result<()> {
+        let request = request.ok_or_else(|| Error::invalid("a name of an interface is too long"))?;
         send(self.0.as_raw_fd(), request, MsgFlags::empty())
-            .map_err(|errno| Error::host(errno, "send on the routing socket"))?;
-        // The kernel has queued its answer when send returns, so nothing is waited for.
+            .map(drop)
+            .map_err(|errno| Error::host(errno, "send on the routing socket"))
+    }
+
+    /// The kernel has queued its answer when send returns, so nothing is waited for.
+    fn receive<'a>(&self, buffer: &'a mut [u8]) -> Result<&'a [u8]> {
         let length = recv(self.0.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC)
             .map_err(|errno| Error::host(errno, "receive on the routing socket"))?;
-        let reply = buffer.get(..length).ok_or_else(|| {
-            let text = format!("the kernel's answer has {length} bytes, over {}", buffer.len());
+        let room = buffer.len();
+        buffer.get(..length).ok_or_else(|| {
+            let text = format!("the kernel's answer has {length} bytes, over {room}");
             Error::new(ErrorKind::Limit, text)
-        })?;
-        message::decode(reply).ok_or_else(malformed)
+        })
     }
+}
+
+/// The kernel has no such discipline or filter, or only one that it does not tell of.
+fn is_absence(errno: i32) -> bool {
+    matches!(errno, libc::ENOENT | libc::EINVAL)
 }
 
 /// The link may have gone since its index was looked up.

@@ -1,12 +1,15 @@
-//! link, move and resize.
+//! link, move, nic-limits and resize.
 
 use kvm_hotplug::guest::{NewSize, Outcome};
 use kvm_hotplug::ids::IfName;
+use kvm_hotplug::net::bandwidth::Bandwidth;
 use serde::Serialize;
 
+use crate::cli::LimitArguments;
 use crate::cli::values::{Link, Size};
 use crate::device::{Answer, answer_word};
 use crate::failure::{Result, Status};
+use crate::request;
 use crate::session::Session;
 
 #[derive(Serialize)]
@@ -29,6 +32,17 @@ pub(crate) fn bridge(session: &mut Session<'_>, id: &str, bridge: Option<&str>) 
     let name = bridge.map(IfName::parse).transpose()?;
     let outcome = session.guest()?.set_bridge(id, name.as_ref(), session.timeout())?;
     let what = bridge.map_or("is on no bridge".to_owned(), |bridge| format!("is on bridge {bridge}"));
+    Ok(changed(session, &outcome, id, &what))
+}
+
+pub(crate) fn limits(session: &mut Session<'_>, id: &str, arguments: &LimitArguments) -> Result<Status> {
+    let limits = request::limits(arguments)?;
+    let outcome = session.guest()?.set_nic_limits(id, limits, session.timeout())?;
+    let word = |what: &str, limit: Option<Bandwidth>| match limit {
+        Some(limit) => format!("{what} {limit}"),
+        None => format!("{what} without limit"),
+    };
+    let what = format!("{}, {}", word("receives", limits.inbound), word("sends", limits.outbound));
     Ok(changed(session, &outcome, id, &what))
 }
 

@@ -99,6 +99,7 @@ fn carry_out(session: &mut Session<'_>, command: Command) -> Result<Status> {
         Command::Del { ids, removal, .. } => remove::wait(session, ids, &removal),
         Command::Link { id, state } => change::link(session, &id, state),
         Command::Move { id, bridge, .. } => change::bridge(session, &id, bridge.as_deref()),
+        Command::NicLimits { id, limits } => change::limits(session, &id, &limits),
         Command::Resize { id, size, shrink } => change::resize(session, &id, size, shrink),
         Command::Plan { of } => look::plan(session, of),
         Command::Verify { mend } => look::verify(session, mend),

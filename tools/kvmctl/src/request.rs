@@ -10,11 +10,14 @@ use kvm_hotplug::guest::{
 };
 use kvm_hotplug::ids::{IfName, MacAddr};
 use kvm_hotplug::model::properties;
+use kvm_hotplug::net::bandwidth::{Bandwidth, Limits};
 use kvm_hotplug::slots::scsi::ControllerSpec;
 use kvm_hotplug::sorted;
 
 use crate::cli::values::rule;
-use crate::cli::{DiskArguments, NicArguments, PlaceArguments, RemovalArguments, ScsiArguments};
+use crate::cli::{
+    DiskArguments, LimitArguments, NicArguments, PlaceArguments, RemovalArguments, ScsiArguments,
+};
 use crate::failure::Result;
 
 fn place(arguments: &PlaceArguments, unit: Option<(u32, u32)>) -> PlaceRequest<'_> {
@@ -38,6 +41,7 @@ pub(crate) fn nic(arguments: &NicArguments) -> Result<NicRequest> {
         mtu: given(arguments.mtu),
         bridge: arguments.bridge.as_deref().map(IfName::parse).transpose()?,
         link_down: arguments.link_down,
+        limits: limits(&arguments.limits)?,
         tap: TapSource::Open {
             name: arguments.tap.clone(),
             owner: arguments.tap_owner,
@@ -46,6 +50,14 @@ pub(crate) fn nic(arguments: &NicArguments) -> Result<NicRequest> {
         boot_index: arguments.boot_index,
         model: arguments.place.model.clone().unwrap_or_else(|| "virtio-net-pci".to_owned()),
     })
+}
+
+pub(crate) fn limits(arguments: &LimitArguments) -> Result<Limits> {
+    let limit = |direction, wanted: Option<(u64, u64)>| {
+        wanted.map_or(Ok(None), |(average, burst)| Bandwidth::new(direction, average, burst))
+    };
+    let inbound = limit("inbound", arguments.inbound)?;
+    Ok(Limits { inbound, outbound: limit("outbound", arguments.outbound)? })
 }
 
 /// The image: the shell's folder counts, unless --path names it.

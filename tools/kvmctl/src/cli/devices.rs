@@ -31,6 +31,16 @@ pub(crate) struct PlaceArguments {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct LimitArguments {
+    /// Bytes per second that the guest receives, and how many at once, as in 10M,1M (default: no limit)
+    #[arg(long, value_name = "AVERAGE[,BURST]", value_parser = values::bandwidth)]
+    pub(crate) inbound: Option<(u64, u64)>,
+    /// The same for what the guest sends
+    #[arg(long, value_name = "AVERAGE[,BURST]", value_parser = values::bandwidth)]
+    pub(crate) outbound: Option<(u64, u64)>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct NicArguments {
     #[command(flatten)]
     pub(crate) place: PlaceArguments,
@@ -67,6 +77,8 @@ pub(crate) struct NicArguments {
     /// With its cable pulled
     #[arg(long)]
     pub(crate) link_down: bool,
+    #[command(flatten)]
+    pub(crate) limits: LimitArguments,
 }
 
 #[derive(Debug, Args)]

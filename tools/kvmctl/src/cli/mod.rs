@@ -7,7 +7,9 @@ pub(crate) mod values;
 use clap::{Parser, Subcommand, ValueHint};
 
 pub(crate) use common::Common;
-pub(crate) use devices::{DiskArguments, NicArguments, PlaceArguments, RemovalArguments, ScsiArguments};
+pub(crate) use devices::{
+    DiskArguments, LimitArguments, NicArguments, PlaceArguments, RemovalArguments, ScsiArguments,
+};
 use kvm_hotplug::boot::Incoming;
 use kvm_hotplug::slots::pci::{SlotKind, SlotPolicy};
 use kvm_hotplug::store::Format;
@@ -210,9 +212,9 @@ pub(crate) enum Command {
     },
     /// Make the guest have the NICs and disks of a list, and no others
     ///
-    /// FILE is JSON: a list of devices, each with type, id and settings. Links and bridges are changed in
-    /// place; what is missing is added, what is not in the list is removed. The same list once more does
-    /// nothing. SCSI controllers, and devices that the record does not have, stay.
+    /// FILE is JSON: a list of devices, each with type, id and settings. Links, bridges and limits are
+    /// changed in place; what is missing is added, what is not in the list is removed. The same list once
+    /// more does nothing. SCSI controllers, and devices that the record does not have, stay.
     Apply(ApplyArguments),
     /// Pull the cable of a NIC, or put it back
     Link {
@@ -232,6 +234,16 @@ pub(crate) enum Command {
         /// Take the NIC out of any bridge
         #[arg(long)]
         no_bridge: bool,
+    },
+    /// Limit how much the guest receives and sends over a NIC
+    ///
+    /// In bytes per second, or with K, M, G or T behind it (powers of 1024). A direction that is not named
+    /// has no limit from then on.
+    NicLimits {
+        /// The NIC
+        id: String,
+        #[command(flatten)]
+        limits: LimitArguments,
     },
     /// Give a disk another size while the guest uses it
     ///

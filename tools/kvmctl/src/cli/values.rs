@@ -125,7 +125,21 @@ pub(crate) fn size(text: &str) -> std::result::Result<Size, String> {
     if text == "now" {
         return Ok(Size::Now);
     }
-    let no_size = || format!("{text} is no size; it is a number of bytes, one with K, M, G or T, or \"now\"");
+    bytes(text, "it is a number of bytes, one with K, M, G or T, or \"now\"").map(Size::Bytes)
+}
+
+/// A limit of one direction of a NIC: bytes per second, and how many at once.
+pub(crate) fn bandwidth(text: &str) -> std::result::Result<(u64, u64), String> {
+    let (average, burst) = text.split_once(',').unwrap_or((text, ""));
+    let bytes = |text| bytes(text, "it is a number of bytes, or one with K, M, G or T");
+    if text == "0" {
+        return Ok((0, 0));
+    }
+    Ok((bytes(average)?, if burst.is_empty() { 0 } else { bytes(burst)? }))
+}
+
+fn bytes(text: &str, what: &str) -> std::result::Result<u64, String> {
+    let no_size = || format!("{text} is no size; {what}");
     let (digits, steps) = match text.find(|c: char| !c.is_ascii_digit()) {
         None => (text, 0),
         Some(end) => {
@@ -136,7 +150,7 @@ pub(crate) fn size(text: &str) -> std::result::Result<Size, String> {
     };
     let number: u64 = digits.parse().ok().filter(|number| *number > 0).ok_or_else(no_size)?;
     let bytes = (0..steps).try_fold(number, |bytes, _| bytes.checked_mul(1024));
-    bytes.map(Size::Bytes).ok_or_else(|| format!("{text} is too large"))
+    bytes.ok_or_else(|| format!("{text} is too large"))
 }
 
 /// A world wide name, as QEMU reads it.
@@ -243,6 +257,16 @@ mod tests {
         }
         assert!(size("16777216T").unwrap_err().contains("too large"));
         assert_eq!(size("16777215T"), Ok(Size::Bytes(16777215 << 40)));
+    }
+
+    #[test]
+    fn limits() {
+        for (text, limit) in [("0", (0, 0)), ("4096", (4096, 0)), ("1M,128K", (1 << 20, 1 << 17))] {
+            assert_eq!(bandwidth(text), Ok(limit), "{text}");
+        }
+        for text in ["", "now", "1M,", "0,1", "1M,0", "1M,1M,1M", "-1"] {
+            assert_eq!(bandwidth(text).is_ok(), text == "1M,", "{text}");
+        }
     }
 
     #[test]
