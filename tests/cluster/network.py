@@ -76,7 +76,9 @@ class Network:
 
     def make_switch(self):
         if self.folder.exists():
-            raise RuntimeError(f"{self.folder} is there: an earlier run was not taken down")
+            raise RuntimeError(
+                f"{self.folder} is there: another run is under way, or one was killed; delete the folder then"
+            )
         self.folder.mkdir(parents=True)
         switch = self.start("unshare", "--net", "sleep", "infinity")
         own = os.readlink("/proc/self/ns/net")
