@@ -865,6 +865,11 @@ enum kvm_hotplug_detect_zeroes {
  *  and its rule for backing files by the present ones; see kvm_runtime_accept_chain(). */
 #define KVM_HOTPLUG_DISK_ACCEPT_CHAIN (1 << 8)
 
+/** Flag of struct kvm_hotplug_disk and struct kvm_hotplug_controller: the library makes the iothread.
+ *  Without a name it is the device's own, "<id>-iothread". One with a name is made with the first device
+ *  that asks for it with this flag, and deleted after the last. */
+#define KVM_HOTPLUG_MAKE_IOTHREAD (1 << 30)
+
 /** A disk to add. The default, besides path, is a writable raw image as virtio-blk-pci. */
 struct kvm_hotplug_disk {
     const char *path; /**< Absolute path of an image file or block device. Required. */
@@ -898,7 +903,7 @@ struct kvm_hotplug_disk {
     uint32_t timeout_ms; /**< Milliseconds for all of it; 0 means 5000. */
     /** KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_DISK_READ_ONLY,
      *  KVM_HOTPLUG_DISK_SHARE_RW, KVM_HOTPLUG_DISK_SCSI_ADDRESS, KVM_HOTPLUG_NO_WAIT,
-     *  KVM_HOTPLUG_DISK_ACCEPT_CHAIN, KVM_HOTPLUG_ADOPT. */
+     *  KVM_HOTPLUG_DISK_ACCEPT_CHAIN, KVM_HOTPLUG_ADOPT, KVM_HOTPLUG_MAKE_IOTHREAD. */
     uint32_t flags;
     uint64_t wwn; /**< World wide name the guest sees, for "scsi-hd"; 0 for none. */
     uint32_t target; /**< SCSI target on bus, 0 to 255, with KVM_HOTPLUG_DISK_SCSI_ADDRESS. */
@@ -911,9 +916,12 @@ struct kvm_hotplug_disk {
      *  "sharedfile". */
     const char *ganeti_entry;
     /** Further properties of the device in QEMU, as in struct kvm_hotplug_nic: werror and rerror
-     *  ("report", "ignore", "enospc", "stop"), discard_granularity, rotation_rate, queue-size, iothread
-     *  (the id of one that QEMU has) and others. */
+     *  ("report", "ignore", "enospc", "stop"), discard_granularity, rotation_rate, queue-size and others. */
     const char *properties;
+    /** The iothread that does the disk's I/O, by its id; NULL for QEMU's main thread, or for one of the
+     *  disk's own with KVM_HOTPLUG_MAKE_IOTHREAD. Without that flag QEMU has to have it (-ENOENT), also
+     *  with the next boot. For the virtio-blk-pci family: of SCSI disks the controller has it. */
+    const char *iothread;
 };
 
 /** Plugs a disk into the guest and records it: opens the image and its backing files with the caller's
@@ -998,8 +1006,9 @@ struct kvm_hotplug_controller {
     uint32_t queues; /**< Request queues, 1 to 1021; 0 for QEMU's default. */
     uint32_t slot; /**< Slot on bus, 0 to 31; 0 means any free one, where the bus has others. */
     uint32_t timeout_ms; /**< Milliseconds for all of it; 0 means 5000. */
-    uint32_t flags; /**< KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT. */
+    uint32_t flags; /**< KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, KVM_HOTPLUG_MAKE_IOTHREAD. */
     const char *properties; /**< Further properties of the device in QEMU, as in struct kvm_hotplug_nic. */
+    const char *iothread; /**< The iothread that does the I/O of its disks, as in struct kvm_hotplug_disk. */
 };
 
 /** Plugs a SCSI controller into the guest and records it. kvm_hotplug_add_disk() does this by itself for

@@ -26,6 +26,10 @@ pub enum Fault {
     ChangeNotLogged,
     /// A netdev stays when its add is taken back.
     NetdevIsForgotten,
+    /// An object that several devices need goes with the first of them.
+    ObjectGoesEarly,
+    /// An object stays when the device that it was made for has gone.
+    ObjectIsForgotten,
     /// The tap of a NIC is deleted with the request to let go of the NIC.
     TapGoesEarly,
     /// With the tap of a NIC go those of all other NICs.
@@ -44,7 +48,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::EventIsBelieved,
         Self::JournalClearedFirst,
         Self::BackendGoesEarly,
@@ -56,6 +60,8 @@ impl Fault {
         Self::RemovalNotLogged,
         Self::ChangeNotLogged,
         Self::NetdevIsForgotten,
+        Self::ObjectGoesEarly,
+        Self::ObjectIsForgotten,
         Self::TapGoesEarly,
         Self::TapsOfOthers,
         Self::GenerationIsUsedAgain,

@@ -136,7 +136,7 @@ fn all_is_well(scenario: &Scenario) {
     }
 }
 
-const SCENARIOS: [Scenario; 12] = [
+const SCENARIOS: [Scenario; 14] = [
     Scenario::new(
         "nic",
         &[Call::AddNic("lan", 1, "br0"), Call::Remove("lan"), Call::AddNic("lan", 2, "br0"), Call::Process],
@@ -152,6 +152,31 @@ const SCENARIOS: [Scenario; 12] = [
         &[Call::AddScsi("data", "one.img"), Call::Remove("data"), Call::RemoveControllers],
         0,
     ),
+    Scenario::new(
+        "threaded",
+        &[
+            Call::AddThreaded("data", "one.img", None),
+            Call::Remove("data"),
+            Call::AddThreaded("data", "one.img", None),
+            Call::Restart,
+            Call::Remove("data"),
+        ],
+        0,
+    )
+    .shallow(),
+    // The object comes with the first, and goes with the last.
+    Scenario::new(
+        "shared",
+        &[
+            Call::AddThreaded("data", "one.img", Some("io")),
+            Call::AddThreaded("more", "two.img", Some("io")),
+            Call::Remove("data"),
+            Call::AddThreaded("data", "one.img", Some("io")),
+            Call::RemoveBoth("data", "more"),
+        ],
+        0,
+    )
+    .shallow(),
     Scenario::new("list", &[Call::AddBoth("lan", "data"), Call::RemoveBoth("lan", "data")], 0),
     Scenario::new(
         "changes",
@@ -298,6 +323,16 @@ fn unwaited() {
 #[test]
 fn monitors() {
     scenario("monitors");
+}
+
+#[test]
+fn threaded() {
+    scenario("threaded");
+}
+
+#[test]
+fn shared() {
+    scenario("shared");
 }
 
 #[test]

@@ -123,6 +123,10 @@ fn undo_goes_wrong(agent: &dyn Agent) {
             (AddLayered, ("device_add", 0), &["blockdev-del", "remove-fd"]),
             (AddFirstScsi, ("device_add", 0), &["blockdev-del", "remove-fd"]),
             (AddFirstScsi, ("device_add", 1), &["blockdev-del", "remove-fd", "device_del"]),
+            (AddThreaded, ("device_add", 0), &["object-del", "blockdev-del", "remove-fd"]),
+            (AddThreaded, ("blockdev-add", 0), &["object-del", "remove-fd"]),
+            (AddThreaded, ("object-add", 0), &["remove-fd"]),
+            (AddThreadedController, ("device_add", 0), &["object-del"]),
             (AddNicDown, ("set_link", 0), &["device_del", "netdev_del"]),
             (AddVhost(2), ("netdev_add", 0), &["closefd"]),
             (AddVhost(2), ("device_add", 0), &["netdev_del"]),
@@ -177,7 +181,7 @@ fn undo_fault(
 
 /// Everything is done in the guest, but the record cannot be replaced: the device has to go again.
 fn record_cannot_be_saved(agent: &dyn Agent) {
-    for operation in [AddNic(1), AddRaw, AddLayered, AddScsi, AddFirstScsi, AddController] {
+    for operation in [AddNic(1), AddRaw, AddLayered, AddScsi, AddFirstScsi, AddController, AddThreaded] {
         let scene = Scene::new(agent, operation);
         let staged = scene.fixture.runtime.with_extension("runtime.new");
         scene.fixture.qemu.hook("device_add", 0, move || std::fs::remove_file(staged).unwrap());
@@ -295,6 +299,10 @@ tables! {
     add_controller: AddController,
     del_scsi_disk: DelScsi,
     del_controller: DelController,
+    add_threaded_disk: AddThreaded,
+    add_threaded_controller: AddThreadedController,
+    del_threaded_disk: DelThreaded,
+    del_threaded_controller: DelThreadedController,
     del_started_nic: DelStartedNic,
     del_started_disk_with_nodes: DelStartedNodes,
     del_started_disk_with_drive: DelStartedDrive,
@@ -326,6 +334,10 @@ through_every_api! {
     add_controller,
     del_scsi_disk,
     del_controller,
+    add_threaded_disk,
+    add_threaded_controller,
+    del_threaded_disk,
+    del_threaded_controller,
     del_started_nic,
     del_started_disk_with_nodes,
     del_started_disk_with_drive,

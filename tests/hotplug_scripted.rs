@@ -24,6 +24,8 @@ mod foreign;
 mod identity;
 #[path = "hotplug_scripted/images.rs"]
 mod images;
+#[path = "hotplug_scripted/iothreads.rs"]
+mod iothreads;
 #[path = "hotplug_scripted/journal_replay.rs"]
 mod journal_replay;
 #[path = "hotplug_scripted/late_unplug.rs"]
@@ -64,6 +66,7 @@ use concurrency::*;
 use foreign::*;
 use identity::*;
 use images::*;
+use iothreads::*;
 use journal_replay::*;
 use late_unplug::*;
 use limits::*;
@@ -320,6 +323,12 @@ through_every_api! {
     what_a_record_says_of_all_disks,
     a_raw_disk_stays_raw,
     settling_opens_nothing_new,
+    // iothreads
+    a_disk_has_an_iothread_of_its_own,
+    an_iothread_of_several_goes_with_the_last,
+    an_iothread_of_a_list_that_fails_goes,
+    an_iothread_of_qemus_own_has_to_be_there,
+    an_iothread_in_texts_records_and_boots,
     // talking
     a_command_of_the_callers_own,
     a_descriptor_goes_with_it,

@@ -59,7 +59,7 @@ fn rust_and_c_agree_on_the_structs() {
         kvm_hotplug_disk {
             path, id, serial, model, bus, format, cache, aio, discard, detect_zeroes, logical_block_size,
             physical_block_size, queues, slot, boot_index, timeout_ms, flags, wwn, target, lun,
-            backing_paths, backing, backing_count, ganeti_entry, properties,
+            backing_paths, backing, backing_count, ganeti_entry, properties, iothread,
         }
         kvm_hotplug_device {
             id, bus, mac, ifname, bridge, model, serial, path, reason_text, generation, device_type, state,
@@ -86,7 +86,7 @@ fn rust_and_c_agree_on_the_structs() {
         }
         kvm_runtime_config { name, command, command_count, reserved_slots, flags }
         kvm_hotplug_slot { bus, occupant, slot, state, address_type, channel, target, lun }
-        kvm_hotplug_controller { id, model, bus, queues, slot, timeout_ms, flags, properties }
+        kvm_hotplug_controller { id, model, bus, queues, slot, timeout_ms, flags, properties, iothread }
         kvm_hotplug_difference { id, recorded, found, text, kind, repairable }
         kvm_hotplug_tap { ifname, bridge, queues, mtu, tap_owner, flags }
     };

@@ -73,6 +73,9 @@ fn names_and_places(shown: &mut Shown) {
     qemu.works("device_add", disk("one"));
     shown.refuses(&mut qemu, "device_add", disk("two"), Refusal::PlaceTaken);
     shown.refuses(&mut qemu, "blockdev-add", null("two"), Refusal::DuplicateBackend);
+    let thread = json!({"qom-type": "iothread", "id": "thread"});
+    qemu.works("object-add", thread.clone());
+    shown.refuses(&mut qemu, "object-add", thread, Refusal::DuplicateBackend);
     let hub = json!({"type": "hubport", "hubid": 0, "id": "net"});
     qemu.works("netdev_add", hub.clone());
     if qemu.version().major == 5 {
@@ -104,6 +107,7 @@ fn what_is_not_there(shown: &mut Shown) {
         ("closefd", json!({"fdname": "none"})),
         ("remove-fd", json!({"fdset-id": 7})),
         ("blockdev-del", json!({"node-name": "none"})),
+        ("object-del", json!({"id": "none"})),
     ] {
         shown.refuses(&mut qemu, command, arguments, Refusal::Absent);
     }

@@ -60,7 +60,8 @@ fn placed(id: &str, generation: u8, address: Address, spec: Spec) -> Device {
 /// something set in each.
 fn sample() -> Record {
     let mut record = Record::new("web1", vec!["qemu".into(), "-m".into(), "256".into()], 4).unwrap();
-    let controller = ControllerSpec { model: "virtio-scsi-pci-transitional".into(), queues: Some(4) };
+    let controller =
+        ControllerSpec { model: "virtio-scsi-pci-transitional".into(), queues: Some(4), iothread: None };
     record.add(device("scsi-pci-7", 7, Spec::Controller(controller)));
     let mut nic = NicSpec::new(MacAddr::local([0, 0, 1]));
     record.add(device("nic-pci-4", 4, Spec::Nic(nic.clone())));

@@ -12,7 +12,8 @@ pub(super) fn take(sight: &Sight<'_>, device: &ShownDevice) -> Result<Taken, Why
     let argument = sight.argument_of(device);
     let is_asked = argument.is_none_or(|argument| argument.member("num_queues").is_some());
     let queues = device.number("num_queues").and_then(|queues| u16::try_from(queues).ok());
-    let spec = ControllerSpec { model: device.driver.clone(), queues: queues.filter(|_| is_asked) };
+    let spec =
+        ControllerSpec { model: device.driver.clone(), queues: queues.filter(|_| is_asked), iothread: None };
     spec.validate().map_err(|error| error.to_string())?;
     Ok(Taken {
         spec: Spec::Controller(spec),

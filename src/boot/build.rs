@@ -14,7 +14,7 @@ use super::request::{BootCommand, BootRequest};
 use super::started::is_unplaced_nic;
 use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{Address, DeviceId};
+use crate::ids::{Address, BackendName, DeviceId};
 use crate::model::{CommandLine, Device, DeviceKind, Presence, Record, Spec};
 use crate::net;
 use crate::net::spec::NicSpec;
@@ -47,6 +47,8 @@ pub(super) struct Builder<'a> {
     /// The guest is one that Ganeti started.
     is_list: bool,
     next_fdset: u32,
+    /// Objects that are made already, for a device before.
+    helpers: Vec<BackendName>,
 }
 
 impl<'a> Builder<'a> {
@@ -63,6 +65,7 @@ impl<'a> Builder<'a> {
             listen_at: request.listen_at.clone(),
             is_list: false,
             next_fdset: 1,
+            helpers: Vec::new(),
         }
     }
 
@@ -127,6 +130,7 @@ impl<'a> Builder<'a> {
                 return Err(Error::new(ErrorKind::State, text));
             }
         };
+        self.add_helpers(device)?;
         let arguments = match (host.open(&device.id, &mut device.spec)?, &device.spec) {
             (backend @ Backend::Taps { .. }, Spec::Nic(spec)) => {
                 self.add_netdev(&id, spec, backend)?;
@@ -147,6 +151,17 @@ impl<'a> Builder<'a> {
             arguments.ok_or_else(|| Error::new(ErrorKind::State, format!("cannot sit at {address}")))?;
         arguments.extend(device.properties.clone());
         self.add_object(Object::Device, &arguments)
+    }
+
+    /// The objects that the device needs, and no device before it.
+    fn add_helpers(&mut self, device: &Device) -> Result<()> {
+        for helper in device.helpers() {
+            if !self.helpers.contains(&helper.id) {
+                self.add_object(Object::Helper, &helper.arguments)?;
+                self.helpers.push(helper.id);
+            }
+        }
+        Ok(())
     }
 
     fn add_netdev(&mut self, id: &DeviceId, spec: &NicSpec, backend: Backend) -> Result<()> {

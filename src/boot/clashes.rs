@@ -35,7 +35,31 @@ pub(super) fn find(record: &Record, devices: &[&Device], command_line: &CommandL
         }
     }
     clashes.extend(boot_indices(devices, command_line));
+    let has_file = record.command.iter().any(|argument| argument.trim_start_matches('-') == "readconfig");
+    clashes.extend(devices.iter().flat_map(|device| objects(device, command_line, has_file)));
     clashes
+}
+
+/// Objects that the command has and the device brings, or that it lacks and the device needs. What a
+/// configuration file has is not known.
+fn objects(device: &Device, command_line: &CommandLine, has_file: bool) -> Vec<Clash> {
+    let id = device.id.as_str();
+    let made =
+        device.helpers().into_iter().filter(|helper| command_line.objects.contains_key(helper.id.as_str()));
+    let twice = made.map(|helper| {
+        let text = format!("the command has the object {} already, which is made for {id}", helper.id);
+        Clash::of(id, ErrorKind::Conflict, text)
+    });
+    let needed = device.existing_iothread().filter(|_| !has_file);
+    let lacks =
+        needed.filter(|name| command_line.objects.get(name.as_str()).is_none_or(|kind| kind != "iothread"));
+    let missing = lacks.map(|name| {
+        let text = format!(
+            "{id} needs the iothread {name}, which the command does not have; add -object iothread,id={name}"
+        );
+        Clash::of(id, ErrorKind::State, text)
+    });
+    twice.chain(missing).collect()
 }
 
 /// QEMU takes each boot index once ("The bootindex 1 has already been used").

@@ -11,6 +11,9 @@ const DEVICE_JSON: Version = Version { major: 6, minor: 2, micro: 0 };
 /// `-netdev` takes JSON from here on.
 const NETDEV_JSON: Version = Version { major: 7, minor: 2, micro: 0 };
 
+/// `-object` takes JSON from here on; in 5.2 it is "Parameter 'id' is missing".
+const OBJECT_JSON: Version = Version { major: 6, minor: 0, micro: 0 };
+
 /// An option whose argument is an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Object {
@@ -20,6 +23,8 @@ pub(super) enum Object {
     Netdev,
     /// A device.
     Device,
+    /// An object that devices need.
+    Helper,
 }
 
 impl Object {
@@ -29,6 +34,7 @@ impl Object {
             Self::Blockdev => "-blockdev",
             Self::Netdev => "-netdev",
             Self::Device => "-device",
+            Self::Helper => "-object",
         }
     }
 
@@ -42,6 +48,7 @@ impl Object {
             Self::Blockdev => return true,
             Self::Netdev => NETDEV_JSON,
             Self::Device => DEVICE_JSON,
+            Self::Helper => OBJECT_JSON,
         };
         // Every version takes the other form.
         qemu.is_some_and(|version| version >= since)
@@ -51,6 +58,7 @@ impl Object {
     fn first(self) -> &'static str {
         match self {
             Self::Netdev => "type",
+            Self::Helper => "qom-type",
             Self::Blockdev | Self::Device => "driver",
         }
     }
@@ -125,6 +133,14 @@ mod tests {
         ];
         for (object, arguments, version, text) in table {
             assert_eq!(object.write(arguments, version).unwrap(), text);
+        }
+        let iothread = map(json!({"id": "io", "qom-type": "iothread"}));
+        for (version, text) in [
+            (None, "qom-type=iothread,id=io"),
+            (OLD, "qom-type=iothread,id=io"),
+            (NEW, r#"{"id":"io","qom-type":"iothread"}"#),
+        ] {
+            assert_eq!(Object::Helper.write(&iothread, version).unwrap(), text);
         }
         let between = Some(Version { major: 6, minor: 2, micro: 0 });
         assert!(Object::Device.takes_json(between) && !Object::Netdev.takes_json(between));

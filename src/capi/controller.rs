@@ -4,6 +4,7 @@ use std::ffi::{c_char, c_int};
 
 use super::args::{Plain, check_flags, optional_str, read_struct, timeout};
 use super::device::kvm_hotplug_device;
+use super::disk::{KVM_HOTPLUG_MAKE_IOTHREAD, iothread};
 use super::error::kvm_hotplug_error;
 use super::guard;
 use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, give_answer, kvm_hotplug};
@@ -30,10 +31,12 @@ pub struct kvm_hotplug_controller {
     pub slot: u32,
     /// Milliseconds for all of it; 0 means 5000.
     pub timeout_ms: u32,
-    /// KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT.
+    /// KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, KVM_HOTPLUG_MAKE_IOTHREAD.
     pub flags: u32,
     /// Further properties of the device in QEMU, as in struct kvm_hotplug_nic.
     pub properties: *const c_char,
+    /// The iothread that does the I/O of its disks, as in struct kvm_hotplug_disk.
+    pub iothread: *const c_char,
 }
 
 // SAFETY: repr(C), pointers and integers only.
@@ -79,7 +82,8 @@ pub unsafe extern "C" fn kvm_hotplug_add_controller(
 /// Its strings are NULL or valid as described.
 pub(super) unsafe fn request(controller: &kvm_hotplug_controller) -> Result<ControllerRequest> {
     let kvm_hotplug_controller { id, model, bus, queues, slot, flags, .. } = *controller;
-    check_flags(flags, KVM_HOTPLUG_LIVE_ONLY | KVM_HOTPLUG_NO_WAIT, "controller flags")?;
+    let known = KVM_HOTPLUG_LIVE_ONLY | KVM_HOTPLUG_NO_WAIT | KVM_HOTPLUG_MAKE_IOTHREAD;
+    check_flags(flags, known, "controller flags")?;
     // SAFETY: passed on.
     let (mut placement, model) = unsafe { (placement(id, bus, slot, flags)?, optional_str(model, "model")?) };
     // SAFETY: passed on.
@@ -88,6 +92,8 @@ pub(super) unsafe fn request(controller: &kvm_hotplug_controller) -> Result<Cont
     if let Some(model) = model {
         spec.model = model.to_owned();
     }
+    // SAFETY: passed on.
+    spec.iothread = unsafe { iothread(controller.iothread, flags) }?;
     spec.queues = (queues != 0).then(|| narrow(queues, "queues")).transpose()?;
     Ok(ControllerRequest { placement, spec })
 }

@@ -16,6 +16,7 @@ use super::nic::{
 use crate::disk::{Aio, Cache, DetectZeroes, Discard, DiskSpec, Format, FormatRequest};
 use crate::error::{Error, Result};
 use crate::guest::{DiskRequest, PlaceRequest, Placement};
+use crate::ids::IoThread;
 use crate::model::GanetiEntry;
 
 /// Flag of struct kvm_hotplug_disk: the guest cannot write; the image is opened read-only.
@@ -29,6 +30,11 @@ pub const KVM_HOTPLUG_DISK_SCSI_ADDRESS: u32 = 1 << 7;
 /// Flag of struct kvm_hotplug_disk: if the disk exists already, replace the recorded files of its image and
 /// its rule for backing files by the present ones; see kvm_runtime_accept_chain().
 pub const KVM_HOTPLUG_DISK_ACCEPT_CHAIN: u32 = 1 << 8;
+
+/// Flag of struct kvm_hotplug_disk and struct kvm_hotplug_controller: the library makes the iothread. Without
+/// a name it is the device's own, "<id>-iothread". One with a name is made with the first device that asks
+/// for it with this flag, and deleted after the last.
+pub const KVM_HOTPLUG_MAKE_IOTHREAD: u32 = 1 << 30;
 
 /// A disk to add. The default, besides path, is a writable raw image as virtio-blk-pci.
 #[repr(C)]
@@ -77,7 +83,7 @@ pub struct kvm_hotplug_disk {
     pub timeout_ms: u32,
     /// KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_DISK_READ_ONLY, KVM_HOTPLUG_DISK_SHARE_RW,
     /// KVM_HOTPLUG_DISK_SCSI_ADDRESS, KVM_HOTPLUG_NO_WAIT, KVM_HOTPLUG_DISK_ACCEPT_CHAIN,
-    /// KVM_HOTPLUG_ADOPT.
+    /// KVM_HOTPLUG_ADOPT, KVM_HOTPLUG_MAKE_IOTHREAD.
     pub flags: u32,
     /// World wide name the guest sees, for "scsi-hd"; 0 for none.
     pub wwn: u64,
@@ -96,9 +102,12 @@ pub struct kvm_hotplug_disk {
     /// "sharedfile".
     pub ganeti_entry: *const c_char,
     /// Further properties of the device in QEMU, as in struct kvm_hotplug_nic: werror and rerror ("report",
-    /// "ignore", "enospc", "stop"), discard_granularity, rotation_rate, queue-size, iothread (the id of one
-    /// that QEMU has) and others.
+    /// "ignore", "enospc", "stop"), discard_granularity, rotation_rate, queue-size and others.
     pub properties: *const c_char,
+    /// The iothread that does the disk's I/O, by its id; NULL for QEMU's main thread, or for one of the
+    /// disk's own with KVM_HOTPLUG_MAKE_IOTHREAD. Without that flag QEMU has to have it (-ENOENT), also with
+    /// the next boot. For the virtio-blk-pci family: of SCSI disks the controller has it.
+    pub iothread: *const c_char,
 }
 
 // SAFETY: repr(C), pointers and integers only.
@@ -164,7 +173,8 @@ pub(super) unsafe fn request(disk: &kvm_hotplug_disk) -> Result<DiskRequest> {
         | KVM_HOTPLUG_DISK_SCSI_ADDRESS
         | KVM_HOTPLUG_NO_WAIT
         | KVM_HOTPLUG_DISK_ACCEPT_CHAIN
-        | KVM_HOTPLUG_ADOPT;
+        | KVM_HOTPLUG_ADOPT
+        | KVM_HOTPLUG_MAKE_IOTHREAD;
     check_flags(disk.flags, known, "disk flags")?;
     // SAFETY: passed on.
     let path = unsafe { required_path(disk.path, "path") }?;
@@ -187,6 +197,8 @@ pub(super) unsafe fn request(disk: &kvm_hotplug_disk) -> Result<DiskRequest> {
     spec.physical_block_size = optional(disk.physical_block_size);
     spec.queues = optional(disk.queues).map(|queues| narrow(queues, "queues")).transpose()?;
     spec.wwn = NonZeroU64::new(disk.wwn);
+    // SAFETY: passed on.
+    spec.iothread = unsafe { iothread(disk.iothread, disk.flags) }?;
     // SAFETY: the caller vouches for the paths.
     spec.backing = unsafe { read_rule(disk.backing, disk.backing_paths, disk.backing_count) }?;
     if let Some(model) = model {
@@ -203,6 +215,20 @@ pub(super) unsafe fn request(disk: &kvm_hotplug_disk) -> Result<DiskRequest> {
         Some(entry) => request.with_ganeti(GanetiEntry::parse(entry)?),
         None => Ok(request),
     }
+}
+
+/// The iothread of a disk or SCSI controller.
+///
+/// # Safety
+/// The name is NULL or NUL-terminated.
+pub(super) unsafe fn iothread(name: *const c_char, flags: u32) -> Result<Option<IoThread>> {
+    // SAFETY: passed on.
+    let name = unsafe { optional_str(name, "iothread") }?;
+    match flags & KVM_HOTPLUG_MAKE_IOTHREAD != 0 {
+        true => IoThread::made(name).map(Some),
+        false => name.map(IoThread::existing).transpose(),
+    }
+    .map_err(|error| error.context("iothread"))
 }
 
 /// # Safety

@@ -137,6 +137,9 @@ pub fn device_args(id: &DeviceId, address: &Address, spec: &DiskSpec) -> Map<Str
     if let Some(wwn) = spec.wwn {
         set("wwn", wwn.get().into());
     }
+    if let Some(iothread) = &spec.iothread {
+        set("iothread", iothread.name(id).as_str().into());
+    }
     args
 }
 

@@ -11,7 +11,7 @@ use super::overlay::Overlay;
 use super::path;
 use super::rule::BackingRule;
 use crate::error::{Error, Result};
-use crate::ids::is_model_name;
+use crate::ids::{IoThread, is_model_name};
 
 /// virtio-blk has room for 20 bytes (`VIRTIO_BLK_ID_BYTES`); QEMU cuts off the rest without a word (measured,
 /// 7.2).
@@ -203,6 +203,9 @@ pub struct DiskSpec {
     /// World wide name the guest sees, for `scsi-hd`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wwn: Option<NonZeroU64>,
+    /// The thread that does its I/O; none for QEMU's main one. Not of a SCSI disk, whose controller has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iothread: Option<IoThread>,
     /// What the guest was seen to write to instead of this image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlay: Option<Overlay>,
@@ -243,6 +246,7 @@ impl DiskSpec {
             physical_block_size: None,
             queues: None,
             wwn: None,
+            iothread: None,
             overlay: None,
         }
     }
@@ -280,6 +284,12 @@ impl DiskSpec {
         }
         if self.queues.is_some() && self.is_scsi() {
             return refuse("queues", "they belong to the controller, not to the disk; leave them out");
+        }
+        if self.iothread.is_some() && self.is_scsi() {
+            return refuse("iothread", "it belongs to the controller, not to the disk; leave it out");
+        }
+        if self.iothread.is_some() && !model.starts_with("virtio-blk-") {
+            return refuse("iothread", "it has none to set; the models of virtio-blk-pci's family do");
         }
         if model != SCSI_PASSTHROUGH {
             return Ok(());
@@ -336,6 +346,7 @@ impl DiskSpec {
             physical_block_size: _,
             queues,
             wwn,
+            iothread,
             overlay: _,
         } = self;
         let same = [
@@ -355,6 +366,7 @@ impl DiskSpec {
             ("physical_block_size", self.effective_physical_size() == other.effective_physical_size()),
             ("queues", *queues == other.queues),
             ("wwn", *wwn == other.wwn),
+            ("iothread", *iothread == other.iothread),
         ];
         same.into_iter().find_map(|(name, same)| (!same).then_some(name))
     }

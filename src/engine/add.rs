@@ -84,7 +84,7 @@ impl GuestState {
         for (number, request) in (1..).zip(requests) {
             let item = self.open_one(request, deadline).await;
             let item = match item {
-                Ok(item) if count > 1 => self.reserve_item(&item).await.map(|()| item),
+                Ok(item) if count > 1 => self.reserve_item(&item, deadline).await.map(|()| item),
                 item => item,
             };
             items.push(item.map_err(|error| match count {
@@ -131,12 +131,12 @@ impl GuestState {
     }
 
     /// Only for the places that it takes: everything is planned again when all of them are known.
-    async fn reserve_item(&mut self, item: &AddItem) -> Result<()> {
+    async fn reserve_item(&mut self, item: &AddItem, deadline: &Deadline) -> Result<()> {
         match item {
             AddItem::Answered(_) => {}
             AddItem::Adopt(device) | AddItem::Later(device, _) => self.reserve(device),
             AddItem::Plug { opened, placement, .. } => {
-                let add_plan = self.add_plan(opened, placement, 0).await?;
+                let add_plan = self.add_plan(opened, placement, 0, deadline).await?;
                 self.fdsets.release(&add_plan.device.id);
                 add_plan.devices().for_each(|device| self.reserve(device));
             }
@@ -224,7 +224,7 @@ impl GuestState {
         deadline: &Deadline,
     ) -> std::result::Result<(), PlugError> {
         self.attach(queues_to_attach(items)).await?;
-        let Attempt { devices, stages, next } = self.attempt(items).await?;
+        let Attempt { devices, stages, next } = self.attempt(items, deadline).await?;
         // From here on the journal has them.
         let reserved = std::mem::take(&mut self.reserved);
         if reserved.is_empty() {
@@ -267,7 +267,7 @@ impl GuestState {
     }
 
     /// Places, ids and steps for all of them.
-    pub(super) async fn attempt(&mut self, items: &mut [AddItem]) -> Result<Attempt> {
+    pub(super) async fn attempt(&mut self, items: &mut [AddItem], deadline: &Deadline) -> Result<Attempt> {
         self.release_reservations();
         let mut made = Attempt { devices: Vec::new(), stages: Vec::new(), next: self.next_record() };
         let mut plans = Vec::new();
@@ -280,7 +280,7 @@ impl GuestState {
                     vec![device.clone()]
                 }
                 AddItem::Plug { opened, placement, device } => {
-                    let add_plan = self.add_plan(opened, placement, generation).await?;
+                    let add_plan = self.add_plan(opened, placement, generation, deadline).await?;
                     let devices: Vec<Device> = add_plan.devices().cloned().collect();
                     made.devices.extend(devices.iter().cloned());
                     *device = Some(add_plan.device);

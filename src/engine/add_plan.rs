@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::guest_state::GuestState;
+use super::limit::Deadline;
 use super::outcome::{DeferReason, Outcome};
 use super::plan::{self, Stage, UndoStep};
 use crate::disk::{self, Format, Kind, LayerRef};
@@ -217,6 +218,7 @@ impl GuestState {
         opened: &OpenedBackend,
         placement: &Placement,
         generation: u64,
+        deadline: &Deadline,
     ) -> Result<AddPlan> {
         let (address, controller) = match &opened.spec {
             Spec::Disk(spec) if spec.is_scsi() => self.choose_target(placement, generation)?,
@@ -234,6 +236,7 @@ impl GuestState {
         };
         let mut stages = self.stages(&id, generation, &address, opened).await?;
         plan::with_properties(&mut stages, &placement.properties);
+        plan::with_helpers(&mut stages, self.helpers_to_make(&id, &opened.spec, deadline).await?);
         if let Some(controller) = &controller {
             plan::with_controller(&mut stages, controller);
         }

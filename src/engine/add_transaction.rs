@@ -164,6 +164,7 @@ impl GuestState {
         }
         let mut undo_steps: Vec<UndoStep> =
             undo_steps.into_iter().filter(|undo_step| !kept.contains(undo_step)).collect();
+        self.keep_needed_helpers(&mut undo_steps, &devices.iter().collect::<Vec<_>>());
         // Where that cannot be found out, they are taken back as ever.
         if let Err(error) = self.retain_fds(&mut undo_steps, &deadline.uncancelable()).await {
             self.log.write(Level::Warning, || error.to_string());

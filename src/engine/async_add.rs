@@ -35,7 +35,7 @@ impl GuestState {
             return Ok(items.into_iter().filter_map(AddItem::into_answer).collect());
         }
         self.attach(queues_to_attach(&items)).await?;
-        let attempt = self.attempt(&mut items).await?;
+        let attempt = self.attempt(&mut items, deadline).await?;
         // From here on the journal has them.
         let reserved = std::mem::take(&mut self.reserved);
         let journaled = match self.prepare(attempt.next.clone(), &attempt.devices).await {

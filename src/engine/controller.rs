@@ -43,6 +43,7 @@ impl GuestState {
         {
             return Ok(Preparation::Later(spec, why));
         }
+        self.check_helpers(&spec, deadline).await?;
         self.refuse_while_migrating(deadline).await?;
         Ok(Preparation::Now(OpenedBackend { spec, fds: Vec::new(), layers: Vec::new() }))
     }

@@ -45,7 +45,7 @@ impl GuestState {
             let mut text = common(device_info);
             let more = match &device.spec {
                 Spec::Nic(spec) => self.describe_nic(spec).await?,
-                Spec::Controller(spec) => json!({ "queues": spec.queues }),
+                Spec::Controller(spec) => json!({ "queues": spec.queues, "iothread": spec.iothread }),
                 Spec::Disk(spec) => disk(spec, image.copied(), &self.fdsets.of(&device.id)),
             };
             if let (Value::Object(text), Value::Object(more)) = (&mut text, more) {
@@ -170,6 +170,7 @@ fn disk(spec: &DiskSpec, node: Option<&Value>, fdsets: &[u32]) -> Value {
         "logical_block_size": spec.logical_block_size,
         "physical_block_size": spec.physical_block_size,
         "queues": spec.queues,
+        "iothread": spec.iothread,
         "node_name": node.and_then(|node| node.get("node-name")),
         "size": node.and_then(inventory::virtual_size),
         "allocated": number("/image/actual-size"),

@@ -15,7 +15,7 @@ use super::nic::{NicRequest, TapSource};
 use super::place_request::PlaceRequest;
 use crate::disk::{Aio, BackingRule, Cache, DetectZeroes, Discard, DiskSpec, Format, FormatRequest};
 use crate::error::{Error, Result, errno};
-use crate::ids::{DeviceId, IfName, MacAddr};
+use crate::ids::{DeviceId, IfName, IoThread, MacAddr};
 use crate::model::{GanetiEntry, properties};
 use crate::net::bandwidth::{Bandwidth, Limits};
 use crate::net::vhost::VhostMode;
@@ -100,6 +100,7 @@ struct DiskText {
     #[serde(default)]
     share_rw: bool,
     wwn: Option<u64>,
+    iothread: Option<IoThread>,
     target: Option<u32>,
     lun: Option<u32>,
     backing: Option<BackingRule>,
@@ -117,6 +118,7 @@ struct ControllerText {
     model: Option<String>,
     bus: Option<String>,
     queues: Option<u16>,
+    iothread: Option<IoThread>,
     slot: Option<u32>,
     #[serde(default)]
     properties: Map<String, Value>,
@@ -309,6 +311,7 @@ impl DiskText {
         spec.physical_block_size = given_number(self.physical_block_size);
         spec.queues = given_number(self.queues);
         spec.wwn = self.wwn.and_then(NonZeroU64::new);
+        spec.iothread = self.iothread;
         spec.backing = self.backing;
         if let Some(model) = self.model {
             spec.model = model;
@@ -336,6 +339,7 @@ impl ControllerText {
             spec.model = model;
         }
         spec.queues = given_number(self.queues);
+        spec.iothread = self.iothread;
         let placement = Placement { live_only: self.live_only, properties: self.properties, ..place };
         Ok(ControllerRequest { placement, spec })
     }

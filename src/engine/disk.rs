@@ -112,6 +112,7 @@ impl GuestState {
         if let Some(why) = self.defer_reason(DeviceKind::Disk, &spec.model, request.placement.bus()) {
             return Ok(Preparation::Later(Spec::Disk(spec), why));
         }
+        self.check_helpers(&Spec::Disk(spec.clone()), deadline).await?;
         self.check_passes_descriptors("the image of a disk")?;
         self.refuse_while_migrating(deadline).await?;
         Ok(Preparation::Now((spec, image)))

@@ -46,7 +46,9 @@ impl GuestState {
         deadline: &Deadline,
     ) -> Result<Vec<Residue>> {
         let mut passed = plan::passed_fds(device, &self.fdsets.of(&device.id));
-        let made = plan::possible_backend(device, self.version);
+        let mut made = plan::possible_backend(device, self.version);
+        // An object may be another device's as well, and then says nothing about this one.
+        made.retain(|made| !matches!(made, UndoStep::ObjectDel(_)));
         // A netdev that is claimed first is always found.
         let is_proof = !made.iter().any(UndoStep::prepares);
         if is_proof && made.iter().any(|made| !absent.contains(made)) {

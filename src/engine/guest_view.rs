@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_controller_has_an_address_and_no_name() {
-        let spec = Spec::Controller(ControllerSpec { model: "virtio-scsi-pci".to_owned(), queues: None });
+        let spec = Spec::Controller(ControllerSpec::default());
         let view = GuestView::on_pci(&path(Some(0), 6, 0), &spec);
         assert_eq!((view.address.as_str(), view.name.as_str()), ("0000:00:06.0", ""));
     }

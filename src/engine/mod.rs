@@ -37,6 +37,7 @@ mod foreign_device;
 pub(crate) mod graph;
 mod guest_state;
 mod guest_view;
+mod helpers;
 mod holders;
 mod host;
 mod host_step;

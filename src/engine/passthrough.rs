@@ -67,6 +67,7 @@ const OURS: &[&str] = &[
     "change-backing-file",
     "drive-mirror",
     "eject",
+    "object-del",
     "qom-set",
     "remove-fd",
     "set_link",
@@ -106,15 +107,16 @@ impl GuestState {
         })
     }
 
-    /// Whether it is the name of something of ours: a device and the netdev or node behind it, its QOM path,
-    /// or one of the fdsets.
+    /// Whether it is the name of something of ours: a device, the netdev or node behind it and the objects
+    /// that it was made with, their QOM paths, or one of the fdsets.
     fn names_ours(&self, value: &Value) -> bool {
         match value {
             Value::String(text) => {
-                let text = text.strip_prefix("/machine/peripheral/").unwrap_or(text);
+                let prefixes = ["/machine/peripheral/", "/objects/"];
+                let text = prefixes.iter().find_map(|prefix| text.strip_prefix(prefix)).unwrap_or(text);
                 let id = text.split_once('/').map_or(text, |(id, _)| id);
                 let is_backend = |kind| self.owner_of_backend(kind, id).is_some();
-                self.is_known(id) || DeviceKind::ALL.into_iter().any(is_backend)
+                self.is_known(id) || self.is_helper(id) || DeviceKind::ALL.into_iter().any(is_backend)
             }
             Value::Number(number) => {
                 number.as_u64().is_some_and(|set| self.fdsets.owned().any(|(own, _)| u64::from(own) == set))

@@ -9,7 +9,7 @@ use super::drives;
 use crate::disk::{DiskSpec, LayerRef, node};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, BackendName, DeviceId, PciAddress};
-use crate::model::{BackendNames, Device, Spec};
+use crate::model::{BackendNames, Device, DeviceKind, Helper, Spec};
 use crate::net::args;
 use crate::net::spec::NicSpec;
 use crate::qmp::{Command, Version};
@@ -46,6 +46,8 @@ pub(super) enum UndoStep {
     RemoveFd(u32),
     /// `blockdev-del`.
     BlockdevDel(BackendName),
+    /// `object-del` of a [helper](Helper).
+    ObjectDel(BackendName),
     /// Nothing but to wait until QEMU has deleted the drive: it does so when it has taken the device apart.
     AwaitDrive(BackendName),
     /// `device_del`, and then waiting for the guest to let go.
@@ -91,6 +93,7 @@ impl UndoStep {
             Self::NetdevDel(id) => Command::with("netdev_del", &[("id", id.as_str())]),
             Self::RemoveFd(set) => Command::new("remove-fd", object([("fdset-id", Value::from(*set))])),
             Self::BlockdevDel(node) => Command::with("blockdev-del", &[("node-name", node.as_str())]),
+            Self::ObjectDel(id) => Command::with("object-del", &[("id", id.as_str())]),
             Self::AwaitDrive(_) => drives::question(),
             Self::Unplug(id) => Command::with("device_del", &[("id", id.as_str())]),
             Self::SetLink { netdev, up } => Command::new("set_link", link_arguments(netdev, *up)),
@@ -116,6 +119,7 @@ impl UndoStep {
             Self::NetdevClaim(id) | Self::NetdevDel(id) => format!("netdev {id}"),
             Self::RemoveFd(set) => format!("fdset {set}"),
             Self::BlockdevDel(node) => format!("block node {node}"),
+            Self::ObjectDel(id) => format!("object {id}"),
             Self::AwaitDrive(drive) => format!("drive {drive}"),
             Self::Unplug(id) => format!("device {id}"),
             Self::SetLink { netdev, .. } => format!("link of {netdev}"),
@@ -252,6 +256,20 @@ pub(super) fn with_controller(stages: &mut Vec<Stage>, controller: &Device) {
     stages.push([device].into_iter().chain(disk).collect());
 }
 
+/// Has the objects of a device made after its descriptors have been handed over, and before anything that
+/// names them. Those that are not there yet are given.
+pub(super) fn with_helpers(stages: &mut [Stage], helpers: Vec<Helper>) {
+    let Some(stage) = stages.last_mut().filter(|_| !helpers.is_empty()) else { return };
+    let steps = helpers.into_iter().map(|helper| Step {
+        command: "object-add",
+        arguments: helper.arguments.into(),
+        fd: None,
+        undo_step: UndoStep::ObjectDel(helper.id),
+    });
+    let at = stage.iter().position(|step| step.fd.is_none()).unwrap_or(stage.len());
+    stage.splice(at..at, steps);
+}
+
 /// The step for a SCSI controller.
 pub(super) fn controller(id: &DeviceId, address: &PciAddress, spec: &ControllerSpec) -> Vec<Stage> {
     vec![vec![device_add(id, scsi::args::device_args(id, address, spec))]]
@@ -284,22 +302,23 @@ pub(super) fn merge(plans: Vec<(Vec<Stage>, usize)>) -> Vec<Stage> {
     merged
 }
 
-/// The backend of a device that has left the guest, in the order in which it is taken down.
+/// The backend of a device that has left the guest, in the order in which it is taken down. Other devices may
+/// still need its [helpers](Helper).
 pub(super) fn backend(device: &Device, fdsets: &[u32]) -> Vec<UndoStep> {
-    let sets = fdsets.iter().map(|set| UndoStep::RemoveFd(*set));
-    match (&device.spec, &device.backend) {
+    let mut backend = match (&device.spec, &device.backend) {
         (Spec::Controller(_), _) => Vec::new(),
         (Spec::Nic(_), _) => vec![UndoStep::NetdevDel(device.backend_name())],
         (Spec::Disk(_), Some(BackendNames::Nodes(nodes))) => {
-            nodes.iter().cloned().map(UndoStep::BlockdevDel).chain(sets).collect()
+            nodes.iter().cloned().map(UndoStep::BlockdevDel).collect()
         }
-        (Spec::Disk(_), Some(BackendNames::Drive(drive))) => {
-            std::iter::once(UndoStep::AwaitDrive(drive.clone())).chain(sets).collect()
-        }
-        (Spec::Disk(_), _) => {
-            std::iter::once(UndoStep::BlockdevDel(device.backend_name())).chain(sets).collect()
-        }
+        (Spec::Disk(_), Some(BackendNames::Drive(drive))) => vec![UndoStep::AwaitDrive(drive.clone())],
+        (Spec::Disk(_), _) => vec![UndoStep::BlockdevDel(device.backend_name())],
+    };
+    backend.extend(device.helpers().into_iter().rev().map(|helper| UndoStep::ObjectDel(helper.id)));
+    if device.kind() == DeviceKind::Disk {
+        backend.extend(fdsets.iter().map(|set| UndoStep::RemoveFd(*set)));
     }
+    backend
 }
 
 /// What an interrupted plug of a device may have made of the descriptors that were handed over for it, when

@@ -108,7 +108,7 @@ impl GuestState {
     ) -> Result<DryRun> {
         self.learn_buses(deadline).await?;
         let generation = self.contents().record().next_generation;
-        let add_plan = self.add_plan(opened, placement, generation).await?;
+        let add_plan = self.add_plan(opened, placement, generation, deadline).await?;
         // Numbers that were only drafted stay free.
         self.fdsets.release(&add_plan.device.id);
         Ok(DryRun { outcome: Outcome::Done(add_plan.device), commands: commands_of(&add_plan.stages), host })
@@ -142,6 +142,7 @@ impl GuestState {
         }
         let mut undo_steps = vec![UndoStep::Unplug(device.id.clone())];
         undo_steps.extend(plan::backend(&device, &self.fdsets.of(&device.id)));
+        self.keep_needed_helpers(&mut undo_steps, &[&device]);
         let command = |undo_step: &UndoStep| {
             let Command { name, arguments, .. } = undo_step.command();
             (name.into_owned(), arguments.as_deref().cloned().unwrap_or_default())

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::events::EventKind;
 use super::guest_state::GuestState;
+use super::helpers;
 use super::identity::DetachedDevice;
 use super::limit::Deadline;
 use super::phase::At;
@@ -156,7 +157,17 @@ impl GuestState {
         for DetachedDevice { device, .. } in gone {
             self.check_change(device, (self.at(device), At::Detached), Cause::Left)?;
         }
-        gone.iter().map(|gone| self.departure(*gone)).collect()
+        let mut departures =
+            gone.iter().map(|gone| self.departure(*gone)).collect::<Result<Vec<Departure>>>()?;
+        let devices: Vec<&Device> = gone.iter().map(|gone| gone.device).collect();
+        let mut all: Vec<Vec<UndoStep>> = Vec::with_capacity(departures.len());
+        for departure in &mut departures {
+            self.keep_needed_helpers(&mut departure.backend_objects, &devices);
+            all.push(std::mem::take(&mut departure.backend_objects));
+        }
+        helpers::with_the_last(&mut all);
+        departures.iter_mut().zip(all).for_each(|(departure, own)| departure.backend_objects = own);
+        Ok(departures)
     }
 
     fn departure(&mut self, gone: DetachedDevice<'_>) -> Result<Departure> {

@@ -2,8 +2,10 @@
 
 mod address;
 mod hash;
+mod iothread;
 mod name;
 
 pub use address::{Address, Channel, Lun, PciAddress, SLOTS, ScsiAddress, Slot};
 pub(crate) use hash::fnv1a;
+pub use iothread::IoThread;
 pub use name::{BackendName, BusName, DeviceId, IfName, MAX_BUS_NAME, MAX_ID, MacAddr, is_model_name};

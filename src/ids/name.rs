@@ -91,6 +91,14 @@ impl BackendName {
     }
 }
 
+impl BackendName {
+    /// The name of an object that is made for a device and is no device itself, by what it is. It is no
+    /// longer than a backend's name may be, since a device's id is shorter.
+    pub(crate) fn of_helper(device: &DeviceId, word: &str) -> Self {
+        Self(format!("{device}-{word}").into())
+    }
+}
+
 /// A backend that the library makes has the id of its device.
 impl From<&DeviceId> for BackendName {
     fn from(id: &DeviceId) -> Self {

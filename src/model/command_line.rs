@@ -94,6 +94,8 @@ pub struct CommandLine {
     pub devices_without_id: Vec<String>,
     /// Each id with the option that has it.
     pub ids: BTreeMap<String, String>,
+    /// The type of each object by its id. Devices may have the same ids.
+    pub objects: BTreeMap<String, String>,
     /// Chassis numbers that are taken.
     pub chassis: BTreeSet<u8>,
     /// Each boot index with the device that has it, by id or driver.
@@ -123,6 +125,7 @@ impl CommandLine {
             units: Vec::new(),
             devices_without_id: Vec::new(),
             ids: BTreeMap::new(),
+            objects: BTreeMap::new(),
             chassis: BTreeSet::new(),
             boot_indices: BTreeMap::new(),
             fdsets: BTreeSet::new(),
@@ -143,6 +146,7 @@ impl CommandLine {
                 Some("machine" | "M" | "netdev") => "type",
                 Some("device" | "blockdev") => "driver",
                 Some("drive") => "file",
+                Some("object") => "qom-type",
                 Some("add-fd") => "fd",
                 Some("watchdog") => "driver",
                 Some("virtfs") => "fsdriver",
@@ -185,6 +189,10 @@ impl CommandLine {
             "add-fd" => {
                 self.fdsets.extend(number("set"));
                 self.fds.extend(number("fd"));
+            }
+            "object" => {
+                let named = member("id").zip(member("qom-type"));
+                self.objects.extend(named.map(|(id, kind)| (id.to_owned(), kind.to_owned())));
             }
             _ => {
                 for key in ["id", "node-name"] {

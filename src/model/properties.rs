@@ -19,6 +19,7 @@ const OWN: &[(&str, &str)] = &[
     ("driver", "model"),
     ("host_mtu", "mtu"),
     ("id", "id"),
+    ("iothread", "iothread"),
     ("logical_block_size", "logical_block_size"),
     ("lun", "lun"),
     ("mac", "mac"),

@@ -156,6 +156,14 @@ impl Record {
                 if let Some(address) = same.filter(|_| !may_share(&device.id, &other.id)) {
                     return bad(format!("{} and {} both sit at {address}", other.id, device.id));
                 }
+                if let Some(name) =
+                    device.differs_in_helper(other).filter(|_| !device.takes_turns_with(other))
+                {
+                    return bad(format!(
+                        "{} and {} both have the object {name}, with different settings",
+                        other.id, device.id
+                    ));
+                }
                 if let Some(name) = device.shares_backend_with(other) {
                     return bad(format!("{} and {} both have the backend {name}", other.id, device.id));
                 }

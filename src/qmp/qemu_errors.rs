@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind};
 pub enum Refusal {
     /// The guest has a device of this id, or QEMU has not forgotten an earlier one.
     DuplicateDevice,
-    /// A netdev or block node of this name is there.
+    /// A netdev, block node or object of this name is there.
     DuplicateBackend,
     /// What the command is about is not there.
     Absent,
@@ -155,6 +155,8 @@ pub static ROWS: &[Row] = &[
     // A job ("block device is in use by block job: mirror"), or a node above ("node is used as backing hd of
     // 'y'").
     row(&["blockdev-del"], "Node '*' is busy: ", ALL, Refusal::InUse),
+    row(&["object-add"], "attempt to add duplicate property '*' to object", ALL, Refusal::DuplicateBackend),
+    row(&["object-del"], "object '*' not found", ALL, Refusal::Absent),
     row(&["device_del"], "Device * is already in the process of unplug", ALL, Refusal::AlreadyUnplugging),
     // PCI Express's own hotplug.
     Row {

@@ -12,8 +12,9 @@ static void plug_all(struct vm *vm, const char *image, const char *scsi_image)
 {
     struct kvm_hotplug_disk fast = {.path = image,
                                     .discard = KVM_HOTPLUG_DISCARD_UNMAP,
+                                    .iothread = "io",
                                     .properties = "{\"queue-size\": \"64\", \"werror\": \"stop\", "
-                                                  "\"discard_granularity\": 65536, \"iothread\": \"io\"}"};
+                                                  "\"discard_granularity\": 65536}"};
     struct kvm_hotplug_disk turning = {.path = scsi_image,
                                        .model = "scsi-hd",
                                        .properties = "{\"rotation_rate\": 1, \"vendor\": \"ACME\"}"};

@@ -4,7 +4,7 @@
  *
  * A list for macros STRUCT(struct, size) and FIELD(struct, field, offset, size), so it has no include
  * guard. */
-STRUCT(kvm_hotplug_disk, 136)
+STRUCT(kvm_hotplug_disk, 144)
 FIELD(kvm_hotplug_disk, path, 0, 8)
 FIELD(kvm_hotplug_disk, id, 8, 8)
 FIELD(kvm_hotplug_disk, serial, 16, 8)
@@ -30,6 +30,7 @@ FIELD(kvm_hotplug_disk, backing, 112, 4)
 FIELD(kvm_hotplug_disk, backing_count, 116, 4)
 FIELD(kvm_hotplug_disk, ganeti_entry, 120, 8)
 FIELD(kvm_hotplug_disk, properties, 128, 8)
+FIELD(kvm_hotplug_disk, iothread, 136, 8)
 
 STRUCT(kvm_hotplug_device, 960)
 FIELD(kvm_hotplug_device, id, 0, 32)
@@ -143,7 +144,7 @@ FIELD(kvm_runtime_config, command_count, 16, 8)
 FIELD(kvm_runtime_config, reserved_slots, 24, 4)
 FIELD(kvm_runtime_config, flags, 28, 4)
 
-STRUCT(kvm_hotplug_controller, 48)
+STRUCT(kvm_hotplug_controller, 56)
 FIELD(kvm_hotplug_controller, id, 0, 8)
 FIELD(kvm_hotplug_controller, model, 8, 8)
 FIELD(kvm_hotplug_controller, bus, 16, 8)
@@ -152,6 +153,7 @@ FIELD(kvm_hotplug_controller, slot, 28, 4)
 FIELD(kvm_hotplug_controller, timeout_ms, 32, 4)
 FIELD(kvm_hotplug_controller, flags, 36, 4)
 FIELD(kvm_hotplug_controller, properties, 40, 8)
+FIELD(kvm_hotplug_controller, iothread, 48, 8)
 
 STRUCT(kvm_hotplug_open_options, 16)
 FIELD(kvm_hotplug_open_options, peer_uid, 0, 4)

@@ -4,7 +4,7 @@ use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
 use kvm_hotplug::engine::{
     AddRequest, Apply, DiskRequest, NewSize, NicRequest, Placement, Removal, Request, TapSource,
 };
-use kvm_hotplug::ids::{DeviceId, IfName, MacAddr};
+use kvm_hotplug::ids::{DeviceId, IfName, IoThread, MacAddr};
 use kvm_hotplug::model::DeviceKind;
 use kvm_hotplug::net::bandwidth::{Bandwidth, Limits};
 use kvm_hotplug::net::vhost::VhostMode;
@@ -24,6 +24,8 @@ pub enum Call {
     AddDisk(&'static str, &'static str),
     /// A SCSI disk, whose controller comes with it.
     AddScsi(&'static str, &'static str),
+    /// A disk with an iothread, its own or one of this name that it has together with others.
+    AddThreaded(&'static str, &'static str, Option<&'static str>),
     /// A NIC and a disk as one operation.
     AddBoth(&'static str, &'static str),
     /// The guest is to have these and no others; what differs is replaced.
@@ -124,6 +126,8 @@ pub fn traces(world: &World, id: &str) -> Vec<String> {
     all.extend(own.map(|device| format!("device {:?} {:?}", device.mac, device.drive)));
     all.extend(model.netdevs.contains_key(id).then(|| format!("netdev {id}")));
     all.extend(model.nodes.contains_key(id).then(|| format!("node {id}")));
+    let object = format!("{id}-iothread");
+    all.extend(model.objects.contains_key(&object).then(|| format!("object {object}")));
     let tap = format!("tap-{id}");
     all.extend(world.host.taps().contains_key(&tap).then_some(tap));
     all
@@ -135,6 +139,13 @@ impl Call {
             Self::AddNic(id, mac, bridge) => Request::Add(vec![nic(id, mac, bridge)]),
             Self::AddDisk(id, image) => Request::Add(vec![disk(world, id, image, "virtio-blk-pci")]),
             Self::AddScsi(id, image) => Request::Add(vec![disk(world, id, image, "scsi-hd")]),
+            Self::AddThreaded(id, image, name) => {
+                let mut request = disk(world, id, image, "virtio-blk-pci");
+                if let AddRequest::Disk(request) = &mut request {
+                    request.spec.iothread = Some(IoThread::made(name).unwrap());
+                }
+                Request::Add(vec![request])
+            }
             Self::AddBoth(one, other) => {
                 Request::Add(vec![nic(one, 7, "br0"), disk(world, other, "two.img", "virtio-blk-pci")])
             }
@@ -175,8 +186,8 @@ impl Call {
     pub fn ids(self) -> Vec<&'static str> {
         match self {
             Self::AddNic(id, ..) | Self::AddDisk(id, _) | Self::AddScsi(id, _) | Self::Remove(id) => vec![id],
-            Self::AddNicUnwaited(id, ..) | Self::RemoveUnwaited(id) => vec![id],
             Self::SetLink(id, _) | Self::Move(id, _) | Self::Limit(id, _) | Self::Resize(id, _) => vec![id],
+            Self::AddThreaded(id, ..) | Self::AddNicUnwaited(id, ..) | Self::RemoveUnwaited(id) => vec![id],
             Self::AddBoth(one, other) | Self::RemoveBoth(one, other) => vec![one, other],
             // What is not in the list goes.
             Self::Apply(_) => IDS.to_vec(),

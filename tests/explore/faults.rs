@@ -145,7 +145,8 @@ pub fn faults_at(world: &World, commands: &[Command]) -> Vec<AtBatch> {
         if command.fd.is_some() {
             all.push(AtBatch::CutWithoutFd(at + 1));
         }
-        let takes_down = ["netdev_del", "blockdev-del", "remove-fd"].contains(&command.name.as_ref());
+        let takes_down =
+            ["netdev_del", "blockdev-del", "object-del", "remove-fd"].contains(&command.name.as_ref());
         let is_left_alone = world.taken && takes_down;
         if !command.is_question() && !is_left_alone {
             all.push(AtBatch::Refuse(at));

@@ -44,6 +44,9 @@ impl Run<'_> {
                 same("devices", self.world.own_devices().into_iter().collect(), live);
                 same("netdevs", own(model.netdevs.keys().map(String::as_str).collect()), of(DeviceKind::Nic));
                 same("nodes", own(model.nodes.keys().map(String::as_str).collect()), of(DeviceKind::Disk));
+                let helpers = devices.iter().filter(|device| device.presence == Presence::Live);
+                let helpers = helpers.flat_map(|device| device.helpers()).map(|helper| helper.id.to_string());
+                same("objects", own(model.objects.keys().map(String::as_str).collect()), helpers.collect());
                 if !self.world.uncertain {
                     let names = model.monitors.iter().flat_map(|monitor| monitor.fds.keys());
                     let names = names.map(String::as_str).collect();

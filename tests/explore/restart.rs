@@ -5,6 +5,7 @@ use fake_qemu::model::{Machine, Model, Monitor, UnplugBehaviour};
 use fake_qemu::{Dev, FdSet, File, Netdev, Node, Version};
 use kvm_hotplug::model::{Presence, Spec};
 use kvm_hotplug::store::RecordFile;
+use serde_json::Value;
 
 use crate::choices::Choices;
 use crate::world::{Files, MONITORS, World};
@@ -19,6 +20,8 @@ pub struct Parts {
     netdev: Option<Netdev>,
     node: Option<Node>,
     sets: Vec<(u32, FdSet)>,
+    /// The object that it has been made with.
+    object: Option<(String, Value)>,
 }
 
 /// A QEMU without devices of ours, with two monitors.
@@ -36,9 +39,12 @@ impl World {
         let Some(device) = model.device(id).cloned() else { return };
         let node = model.nodes.get(id).cloned();
         let sets = node.iter().flat_map(|node| &node.sets);
+        let object = device.properties.get("iothread").and_then(Value::as_str).map(str::to_owned);
+        let object = object.as_deref();
         let parts = Parts {
             device,
             netdev: model.netdevs.get(id).cloned(),
+            object: object.and_then(|name| Some((name.to_owned(), model.objects.get(name)?.clone()))),
             sets: sets.filter_map(|set| Some((*set, model.fdsets.get(set)?.clone()))).collect(),
             node,
         };
@@ -89,7 +95,8 @@ impl World {
     }
 
     fn start_with(&mut self, id: &str, parts: Parts) {
-        let Parts { mut device, netdev, node, sets } = parts;
+        let Parts { mut device, netdev, node, sets, object } = parts;
+        self.model.objects.extend(object);
         device.asked = None;
         if let Some(netdev) = netdev {
             self.model.netdevs.insert(id.to_owned(), Netdev { link_down: false, ..netdev });

@@ -69,7 +69,11 @@ enum Does {
 impl Does {
     fn of(call: Call) -> Self {
         match call {
-            Call::AddNic(..) | Call::AddDisk(..) | Call::AddScsi(..) | Call::AddBoth(..) => Self::Add,
+            Call::AddNic(..)
+            | Call::AddDisk(..)
+            | Call::AddScsi(..)
+            | Call::AddBoth(..)
+            | Call::AddThreaded(..) => Self::Add,
             Call::Remove(_) | Call::RemoveUnwaited(_) | Call::RemoveBoth(..) => Self::Remove,
             Call::RemoveControllers => Self::RemoveController,
             _ => Self::Other,

@@ -145,6 +145,7 @@ impl World {
         );
         let node = Node { sets: [THEIR_SET].into(), size: 4096, ..Node::default() };
         model.nodes.insert(THEIRS.into(), node);
+        model.objects.insert(THEIRS.into(), serde_json::json!({ "qom-type": "iothread", "id": THEIRS }));
         let nic = Dev {
             netdev: Some(THEIRS.into()),
             mac: Some("52:54:00:99:99:99".into()),
@@ -160,6 +161,7 @@ impl World {
         let fds = model.fdsets.get(&THEIR_SET).map(|set| set.fds.iter().filter(|fd| !fd.removed).count());
         let whole = model.device(THEIRS).is_some()
             && model.netdevs.get(THEIRS).is_some_and(|netdev| netdev.fds.len() == 1 && !netdev.link_down)
+            && model.objects.contains_key(THEIRS)
             && model.nodes.get(THEIRS).is_some_and(|node| node.size == 4096)
             && fds == Some(1)
             && self.host.taps().contains_key(THEIRS);

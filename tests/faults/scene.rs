@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use kvm_hotplug::ids::IoThread;
 use kvm_hotplug::model::{Device, Spec};
 
 use crate::support::adopted;
@@ -22,12 +23,18 @@ pub enum Operation {
     /// A SCSI disk that brings its controller.
     AddFirstScsi,
     AddController,
+    /// A disk with an iothread of its own.
+    AddThreaded,
+    /// A controller with one.
+    AddThreadedController,
     DelNic(u16),
     DelVhost(u16),
     DelRaw,
     DelLayered,
     DelScsi,
     DelController,
+    DelThreaded,
+    DelThreadedController,
     /// Of what another program has started: a NIC, a disk with two nodes, and one with a drive.
     DelStartedNic,
     DelStartedNodes,
@@ -74,6 +81,8 @@ impl Operation {
                 | AddScsi
                 | AddFirstScsi
                 | AddController
+                | AddThreaded
+                | AddThreadedController
         )
     }
 
@@ -90,7 +99,7 @@ impl Operation {
     pub fn least(self) -> usize {
         match self {
             LinkDown | AddController | DelController => 1,
-            Resize => 2,
+            Resize | AddThreadedController | DelThreadedController => 2,
             _ => 3,
         }
     }
@@ -108,6 +117,8 @@ impl Operation {
             DelLayered => AddLayered,
             DelScsi => AddFirstScsi,
             DelController => AddController,
+            DelThreaded => AddThreaded,
+            DelThreadedController => AddThreadedController,
             AddScsi => {
                 done(api.add_controller(&ControllerArgs::default()));
                 return;
@@ -146,8 +157,25 @@ impl Operation {
                 api.add_disk(&DiskArgs { place, model: Some("scsi-hd".into()), ..fixture.disk("disk.img") })
             }
             AddController => api.add_controller(&ControllerArgs { place, ..ControllerArgs::default() }),
-            DelNic(_) | DelVhost(_) | DelRaw | DelLayered | DelScsi | DelController | DelStartedNic
-            | DelStartedNodes | DelStartedDrive => api.unplug(&UnplugArgs::within(ID, timeout_ms)),
+            AddThreaded => {
+                let iothread = Some(IoThread::Own);
+                api.add_disk(&DiskArgs { place, iothread, ..fixture.disk("disk.img") })
+            }
+            AddThreadedController => {
+                let iothread = Some(IoThread::Own);
+                api.add_controller(&ControllerArgs { place, iothread, ..ControllerArgs::default() })
+            }
+            DelNic(_)
+            | DelVhost(_)
+            | DelRaw
+            | DelLayered
+            | DelScsi
+            | DelController
+            | DelThreaded
+            | DelThreadedController
+            | DelStartedNic
+            | DelStartedNodes
+            | DelStartedDrive => api.unplug(&UnplugArgs::within(ID, timeout_ms)),
         }
     }
 }

@@ -126,7 +126,7 @@ pub fn a_controller_can_be_added_by_itself(agent: &dyn Agent) {
     let api = fixture.open(agent);
     fixture.qemu.take_seen();
     let place = Place { id: Some("hba".into()), address: Some(("pci.0".into(), 9)), ..Place::default() };
-    let ask = ControllerArgs { place, queues: Some(4), model: None };
+    let ask = ControllerArgs { place, queues: Some(4), ..ControllerArgs::default() };
     let controller = done(api.add_controller(&ask));
     assert_eq!((controller.kind, controller.address.clone()), ("scsi", Some(("pci.0".into(), 9))));
     let seen = fixture.qemu.take_seen();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use kvm_hotplug::ErrorKind;
 use kvm_hotplug::disk::BackingRule;
+use kvm_hotplug::ids::IoThread;
 use serde_json::Value;
 
 /// A way to reach the library.
@@ -166,6 +167,7 @@ pub struct DiskArgs {
     pub accept_chain: bool,
     /// No cache.
     pub uncached: bool,
+    pub iothread: Option<IoThread>,
     /// What Ganeti has of it.
     pub ganeti: Option<String>,
 }
@@ -175,6 +177,7 @@ pub struct ControllerArgs {
     pub place: Place,
     pub queues: Option<u16>,
     pub model: Option<String>,
+    pub iothread: Option<IoThread>,
 }
 
 #[derive(Clone, Debug)]

@@ -47,6 +47,7 @@ use ::kvm_hotplug::capi::wait::{
 };
 use ::kvm_hotplug::disk::{BackingRule, Cache, FormatRequest};
 use ::kvm_hotplug::engine::SlotStatus;
+use ::kvm_hotplug::ids::IoThread;
 use ::kvm_hotplug::net::vhost::VhostMode;
 
 use serde_json::Value;
@@ -262,8 +263,9 @@ impl Api for CApi {
             queues: controller.queues.map_or(0, u32::from),
             slot: controller.place.address.as_ref().map_or(0, |(_, slot)| u32::from(*slot)),
             timeout_ms: milliseconds(controller.place.timeout_ms),
-            flags: flags(&controller.place, None),
+            flags: flags(&controller.place, None) | iothread_flag(controller.iothread.as_ref()),
             properties: strings.keep(controller.place.properties.as_ref()),
+            iothread: strings.keep(iothread_name(controller.iothread.as_ref())),
         };
         let (size, mut device) = (size_of_val(&request), zeroed::<kvm_hotplug_device>());
         let device_size = size_of_val(&device);
@@ -757,6 +759,17 @@ fn nic_struct(nic: &NicArgs, strings: &mut Strings, fds: &[RawFd]) -> kvm_hotplu
     }
 }
 
+fn iothread_name(iothread: Option<&IoThread>) -> Option<&str> {
+    match iothread {
+        Some(IoThread::Shared(name) | IoThread::Existing(name)) => Some(name.as_str()),
+        Some(IoThread::Own) | None => None,
+    }
+}
+
+fn iothread_flag(iothread: Option<&IoThread>) -> u32 {
+    if iothread.is_some_and(IoThread::is_made) { KVM_HOTPLUG_MAKE_IOTHREAD } else { 0 }
+}
+
 fn disk_struct(disk: &DiskArgs, strings: &mut Strings) -> kvm_hotplug_disk {
     let format = match disk.format.as_deref() {
         None => FormatRequest::Probe,
@@ -796,7 +809,13 @@ fn disk_struct(disk: &DiskArgs, strings: &mut Strings) -> kvm_hotplug_disk {
         target: if scsi { number } else { 0 },
         boot_index: disk.boot_index.unwrap_or(0),
         timeout_ms: milliseconds(disk.place.timeout_ms),
-        flags: flags(&disk.place, disk.boot_index) | read_only | share_rw | pinned | accept_chain,
+        iothread: strings.keep(iothread_name(disk.iothread.as_ref())),
+        flags: flags(&disk.place, disk.boot_index)
+            | read_only
+            | share_rw
+            | pinned
+            | accept_chain
+            | iothread_flag(disk.iothread.as_ref()),
         ..zeroed()
     }
 }

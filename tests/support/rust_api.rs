@@ -115,7 +115,8 @@ impl Api for RustApi {
     }
 
     fn add_controller(&self, controller: &ControllerArgs) -> Result<Answer, Failure> {
-        let mut spec = ControllerSpec { queues: controller.queues, ..ControllerSpec::default() };
+        let iothread = controller.iothread.clone();
+        let mut spec = ControllerSpec { queues: controller.queues, iothread, ..ControllerSpec::default() };
         if let Some(model) = &controller.model {
             spec.model = model.clone();
         }
@@ -438,6 +439,7 @@ fn disk_request(disk: &DiskArgs) -> Result<DiskRequest, Failure> {
     spec.read_only = disk.read_only;
     spec.share_rw = disk.share_rw;
     spec.boot_index = disk.boot_index;
+    spec.iothread = disk.iothread.clone();
     if let Some(model) = &disk.model {
         spec.model = model.clone();
     }

@@ -22,6 +22,9 @@ type Controller struct {
 	Queues int `json:"queues,omitempty"`
 	// Properties are further properties of the device in QEMU; see [NIC].
 	Properties map[string]any `json:"properties,omitempty"`
+	// IOThread and MakeIOThread are as of [Disk]: the iothread that does the I/O of its disks.
+	IOThread     string `json:"iothread,omitempty"`
+	MakeIOThread bool   `json:"make_iothread,omitempty"`
 	// LiveOnly: live or not at all. What would take effect after a reboot fails with [ErrNotHotpluggable].
 	LiveOnly bool `json:"live_only,omitempty"`
 	// NoWait: do not wait for QEMU. The answer is [Pending], and [EventAdded] or [EventAddFailed] says how it went.
@@ -65,6 +68,10 @@ func (c *Controller) request(memory *arena) C.struct_kvm_hotplug_controller {
 		bus:        memory.optional("the bus", c.Bus),
 		slot:       memory.number("Slot", c.Slot),
 		queues:     memory.number("Queues", c.Queues),
+		iothread:   memory.optional("the iothread", c.IOThread),
+	}
+	if c.MakeIOThread {
+		request.flags |= C.KVM_HOTPLUG_MAKE_IOTHREAD
 	}
 	if c.NoWait {
 		request.flags |= C.KVM_HOTPLUG_NO_WAIT

@@ -63,6 +63,12 @@ type Disk struct {
 	GanetiEntry json.RawMessage `json:"ganeti,omitempty"`
 	// Properties are further properties of the device in QEMU, such as "werror": "stop"; see [NIC].
 	Properties map[string]any `json:"properties,omitempty"`
+	// IOThread is the iothread that does the disk's I/O, by its id; empty for QEMU's main thread. Without MakeIOThread QEMU
+	// has to have it. For the virtio-blk-pci family: of SCSI disks the controller has it.
+	IOThread string `json:"iothread,omitempty"`
+	// MakeIOThread: the library makes it, with an empty IOThread one of the disk's own. One with a name is made with the
+	// first device that asks for it so, and deleted after the last.
+	MakeIOThread bool `json:"make_iothread,omitempty"`
 	// AcceptChain: if the disk is there already, the files that its image is made of now are recorded in place of those that
 	// were, and Backing in place of its rule.
 	AcceptChain bool `json:"accept_chain,omitempty"`
@@ -123,6 +129,10 @@ func (d *Disk) request(memory *arena) C.struct_kvm_hotplug_disk {
 		slot:                memory.number("Slot", d.Slot),
 	}
 	request.wwn = C.uint64_t(d.WWN)
+	request.iothread = memory.optional("the iothread", d.IOThread)
+	if d.MakeIOThread {
+		request.flags |= C.KVM_HOTPLUG_MAKE_IOTHREAD
+	}
 	request.properties = memory.object("Properties", d.Properties)
 	request.ganeti_entry = memory.optional("Ganeti's entry", string(d.GanetiEntry))
 	request.backing = C.uint32_t(d.Backing)

@@ -80,6 +80,10 @@ class Flag(enum.IntFlag):
     #: Flag of Disk: if the disk exists already, replace the recorded files of its image and its rule for
     #: backing files by the present ones; see Runtime.accept_chain().
     DISK_ACCEPT_CHAIN = 1 << 8
+    #: Flag of Disk and Controller: the library makes the iothread. Without a name it is the device's own,
+    #: "<id>-iothread". One with a name is made with the first device that asks for it with this flag, and
+    #: deleted after the last.
+    MAKE_IOTHREAD = 1 << 30
     #: Flag of removals: also remove a disk whose data is in an image outside of the record, such as another
     #: program's snapshot. That image stays, and only the caller knows of it then.
     DEL_LEAVE_OVERLAY = 1 << 9
@@ -760,6 +764,7 @@ class kvm_hotplug_disk(Structure):
         ("backing_count", c_uint32),
         ("ganeti_entry", c_char_p),
         ("properties", c_char_p),
+        ("iothread", c_char_p),
     ]
 
 
@@ -773,6 +778,7 @@ class kvm_hotplug_controller(Structure):
         ("timeout_ms", c_uint32),
         ("flags", c_uint32),
         ("properties", c_char_p),
+        ("iothread", c_char_p),
     ]
 
 
@@ -922,8 +928,8 @@ SIZES = {
     kvm_hotplug_open_options: 16,
     kvm_hotplug_device: 960,
     kvm_hotplug_nic: 152,
-    kvm_hotplug_disk: 136,
-    kvm_hotplug_controller: 48,
+    kvm_hotplug_disk: 144,
+    kvm_hotplug_controller: 56,
     kvm_hotplug_add_batch: 56,
     kvm_hotplug_del_options: 16,
     kvm_hotplug_del_batch: 24,

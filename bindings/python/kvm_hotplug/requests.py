@@ -184,6 +184,12 @@ class Disk:
     ganeti_entry: Optional[str] = None
     #: Further properties of the device in QEMU, such as {"werror": "stop"}, as of a NIC.
     properties: Optional[Properties] = None
+    #: Id of the iothread that does the disk's I/O; None for QEMU's main thread. Without make_iothread QEMU has
+    #: to have it. For the virtio-blk-pci family: of SCSI disks the controller has it.
+    iothread: Optional[str] = None
+    #: The library makes it, without a name one of the disk's own. One with a name is made with the first
+    #: device that asks for it so, and deleted after the last.
+    make_iothread: bool = False
     #: The guest cannot write; the image is opened read-only.
     read_only: bool = False
     #: Others may write to the image at once; the guests must know.
@@ -224,12 +230,14 @@ class Disk:
             backing_count=len(self.backing_paths),
             ganeti_entry=optional("ganeti_entry", self.ganeti_entry),
             properties=json_object("properties", self.properties),
+            iothread=optional("iothread", self.iothread),
             flags=flags(
                 boot_index=self.boot_index is not None,
                 disk_scsi_address=self.scsi is not None,
                 disk_read_only=self.read_only,
                 disk_share_rw=self.share_rw,
                 disk_accept_chain=self.accept_chain,
+                make_iothread=self.make_iothread,
                 live_only=self.live_only,
                 adopt=self.adopt,
                 no_wait=self.no_wait,
@@ -255,6 +263,9 @@ class Controller:
     slot: int = 0
     #: Further properties of the device in QEMU, as of a NIC.
     properties: Optional[Properties] = None
+    #: The iothread that does the I/O of its disks, as of a disk.
+    iothread: Optional[str] = None
+    make_iothread: bool = False
     live_only: bool = False
     no_wait: bool = False
 
@@ -266,8 +277,11 @@ class Controller:
             queues=number("queues", self.queues),
             slot=number("slot", self.slot),
             properties=json_object("properties", self.properties),
+            iothread=optional("iothread", self.iothread),
             timeout_ms=milliseconds,
-            flags=flags(live_only=self.live_only, no_wait=self.no_wait),
+            flags=flags(
+                live_only=self.live_only, no_wait=self.no_wait, make_iothread=self.make_iothread
+            ),
         )
 
 

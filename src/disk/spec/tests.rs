@@ -39,6 +39,10 @@ fn refusals_name_the_setting() {
     assert_refused(|s| s.wwn = 1.try_into().ok(), "wwn with virtio-blk-pci");
     let sizes = |s: &mut DiskSpec| (s.logical_block_size, s.physical_block_size) = (Some(4096), Some(512));
     assert_refused(sizes, "below");
+    assert_refused(
+        |s| (s.model, s.iothread) = ("ide-hd".into(), Some(IoThread::Own)),
+        "iothread with ide-hd: it has none",
+    );
 }
 
 /// What QEMU 7.2 has no property for: scsi-hd of the first, scsi-block of all of them.
@@ -123,6 +127,7 @@ fn every_other_setting() -> DiskSpec {
         physical_block_size: Some(8192),
         queues: Some(3),
         wwn: 9.try_into().ok(),
+        iothread: Some(IoThread::Own),
         overlay: Some(Overlay::new("ovl", "qcow2", "/o")),
     }
 }
@@ -141,7 +146,7 @@ fn record_round_trips() {
 fn conflicts_name_the_setting() {
     let base = serde_json::to_value(spec()).unwrap();
     let other = serde_json::to_value(every_other_setting()).unwrap();
-    assert_eq!(other.as_object().unwrap().len(), 20, "a new setting belongs into this test");
+    assert_eq!(other.as_object().unwrap().len(), 21, "a new setting belongs into this test");
     for (name, value) in other.as_object().unwrap() {
         let mut changed = base.clone();
         changed[name] = value.clone();

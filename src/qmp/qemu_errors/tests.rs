@@ -21,6 +21,13 @@ const SAID: &[(&str, &str, &str, Refusal)] = &[
         Refusal::InUse,
     ),
     (
+        "object-add",
+        "GenericError",
+        "attempt to add duplicate property 'io' to object (type 'container')",
+        Refusal::DuplicateBackend,
+    ),
+    ("object-del", "GenericError", "object 'io' not found", Refusal::Absent),
+    (
         "device_del",
         "GenericError",
         "Device lan is already in the process of unplug",

@@ -16,6 +16,9 @@ pub fn device_args(id: &DeviceId, address: &PciAddress, spec: &ControllerSpec) -
     if let Some(queues) = spec.queues {
         set("num_queues", queues.into());
     }
+    if let Some(iothread) = &spec.iothread {
+        set("iothread", iothread.name(id).as_str().into());
+    }
     args
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::ids::{BusName, is_model_name};
+use crate::ids::{BusName, IoThread, is_model_name};
 
 /// Most request queues: a virtio device has 1024 (`VIRTIO_QUEUE_MAX`), one of which is for control and one
 /// for events, and QEMU's own text says "less than 1022".
@@ -61,6 +61,9 @@ pub struct ControllerSpec {
     /// Request queues, 1 to 1021; QEMU's default is one per vCPU (machine types 5.2 and later).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queues: Option<u16>,
+    /// The thread that does the I/O of its disks; none for QEMU's main one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iothread: Option<IoThread>,
 }
 
 fn default_model() -> String {
@@ -73,7 +76,7 @@ fn is_default_model(model: &str) -> bool {
 
 impl Default for ControllerSpec {
     fn default() -> Self {
-        Self { model: default_model(), queues: None }
+        Self { model: default_model(), queues: None, iothread: None }
     }
 }
 
@@ -81,8 +84,12 @@ impl ControllerSpec {
     /// The first setting in which `other` differs.
     pub fn conflict_with(&self, other: &Self) -> Option<&'static str> {
         // Taken apart by name, so that a new field cannot be forgotten here.
-        let Self { model, queues } = self;
-        let same = [("model", *model == other.model), ("queues", *queues == other.queues)];
+        let Self { model, queues, iothread } = self;
+        let same = [
+            ("model", *model == other.model),
+            ("queues", *queues == other.queues),
+            ("iothread", *iothread == other.iothread),
+        ];
         same.into_iter().find_map(|(name, same)| (!same).then_some(name))
     }
 
@@ -96,6 +103,10 @@ impl ControllerSpec {
         }
         if self.queues.is_some_and(|queues| !(1..=MAX_QUEUES).contains(&queues)) {
             return Err(Error::invalid(format!("controller queues: 1 to {MAX_QUEUES} are allowed")));
+        }
+        if self.iothread.is_some() && !is_live_model(&self.model) {
+            let text = format!("iothread with {}: it has none to set; virtio-scsi-pci does", self.model);
+            return Err(Error::invalid(text));
         }
         Ok(())
     }
@@ -114,7 +125,16 @@ mod tests {
             (with(1021), true),
             (with(0), false),
             (with(1022), false),
-            (ControllerSpec { model: "virtio,scsi".into(), queues: None }, false),
+            (ControllerSpec { model: "virtio,scsi".into(), ..ControllerSpec::default() }, false),
+            (ControllerSpec { iothread: Some(IoThread::Own), ..ControllerSpec::default() }, true),
+            (
+                ControllerSpec {
+                    model: "lsi".into(),
+                    iothread: Some(IoThread::Own),
+                    ..ControllerSpec::default()
+                },
+                false,
+            ),
         ] {
             assert_eq!(spec.validate().is_ok(), good, "{spec:?}");
         }

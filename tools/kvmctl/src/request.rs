@@ -8,7 +8,7 @@ use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
 use kvm_hotplug::guest::{
     ControllerRequest, DiskRequest, NicRequest, PlaceRequest, Placement, Removal, TapSource,
 };
-use kvm_hotplug::ids::{IfName, MacAddr};
+use kvm_hotplug::ids::{IfName, IoThread, MacAddr};
 use kvm_hotplug::model::properties;
 use kvm_hotplug::net::bandwidth::{Bandwidth, Limits};
 use kvm_hotplug::slots::scsi::ControllerSpec;
@@ -16,7 +16,8 @@ use kvm_hotplug::sorted;
 
 use crate::cli::values::rule;
 use crate::cli::{
-    DiskArguments, LimitArguments, NicArguments, PlaceArguments, RemovalArguments, ScsiArguments,
+    DiskArguments, IoThreadArguments, LimitArguments, NicArguments, PlaceArguments, RemovalArguments,
+    ScsiArguments,
 };
 use crate::failure::Result;
 
@@ -85,6 +86,7 @@ pub(crate) fn disk(arguments: &DiskArguments) -> Result<DiskRequest> {
     spec.logical_block_size = given(arguments.block_size);
     spec.physical_block_size = given(arguments.physical_block_size);
     spec.queues = given(arguments.queues);
+    spec.iothread = iothread(&arguments.iothread)?;
     spec.wwn = arguments.wwn.and_then(NonZeroU64::new);
     spec.backing = rule(arguments.backing.clone())?;
     if let Some(model) = &arguments.place.model {
@@ -106,7 +108,17 @@ pub(crate) fn controller(arguments: &ScsiArguments) -> Result<ControllerRequest>
         spec.model.clone_from(model);
     }
     spec.queues = given(arguments.queues);
+    spec.iothread = iothread(&arguments.iothread)?;
     Ok(ControllerRequest { placement, spec })
+}
+
+fn iothread(arguments: &IoThreadArguments) -> Result<Option<IoThread>> {
+    let IoThreadArguments { iothread, own_iothread, shared_iothread } = arguments;
+    Ok(match (iothread, shared_iothread) {
+        (Some(name), _) => Some(IoThread::existing(name)?),
+        (None, Some(name)) => Some(IoThread::made(Some(name))?),
+        (None, None) => own_iothread.then_some(IoThread::Own),
+    })
 }
 
 /// A removal that is only asked for.

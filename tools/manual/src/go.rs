@@ -100,6 +100,7 @@ const WORDS: &[(&str, &str)] = &[
     ("kvm_runtime_set_backing()", "[Runtime.SetBacking]"),
     ("kvm_runtime_unfinished()", "[Runtime.Unfinished]"),
     ("KVM_HOTPLUG_NO_WAIT", "NoWait"),
+    ("struct kvm_hotplug_controller", "[Controller]"),
     ("struct kvm_hotplug_disk", "[Disk]"),
     ("backing_paths", "BackingPaths"),
     ("reason_text", "the reason's text"),

@@ -59,6 +59,7 @@ const WORDS: &[(&str, &str)] = &[
     ("kvm_boot_fds() has no descriptors, and kvm_boot_inherit() fails", "Boot.fds is empty"),
     ("struct kvm_boot_options", "BootOptions"),
     ("struct kvm_hotplug_command", "Guest.qmp()"),
+    ("struct kvm_hotplug_controller", "Controller"),
     ("struct kvm_hotplug_disk", "Disk"),
     ("struct kvm_hotplug_nic", "NIC"),
     ("struct kvm_hotplug_open_options", "Guest.open()"),

@@ -33,6 +33,7 @@ impl Model {
             }
             None => {}
         }
+        self.check_iothread(arguments)?;
         let (slot, function) = address(&driver, arguments.get("addr"))?;
         self.check_slot(&driver, &bus, slot, function)?;
         if let Some(netdev) = &netdev {

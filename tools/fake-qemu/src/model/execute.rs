@@ -86,6 +86,8 @@ impl Model {
             "blockdev-add" => self.blockdev_add(command.text("node-name"), arguments),
             "blockdev-del" => self.blockdev_del(command.text("node-name")),
             "block_resize" => self.block_resize(command.text("node-name"), arguments),
+            "object-add" => self.object_add(command.text("id"), arguments),
+            "object-del" => self.object_del(command.text("id")),
             "device_add" => self.device_add(arguments),
             "device_del" => self.device_del(command.text("id")),
             // It knows every model that it takes, and nothing about them: each may be a NIC or a disk.

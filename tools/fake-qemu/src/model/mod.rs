@@ -14,6 +14,7 @@ mod guest;
 mod machine;
 mod monitor;
 mod net;
+mod object;
 mod pci;
 mod qom;
 mod schema;
@@ -203,6 +204,8 @@ pub struct Model {
     /// Questions about nodes are answered with those below named ones, too, as QEMU does. A test that counts
     /// what answers cost has them left out.
     pub shows_nodes_below: bool,
+    /// What `object-add` has made, by id: type and properties.
+    pub objects: BTreeMap<String, Value>,
     /// In the order in which they came.
     pub devices: Vec<Dev>,
     /// Devices that are gone from QOM, whose `DEVICE_DELETED` is still to come.
@@ -262,6 +265,7 @@ impl Model {
             nodes: BTreeMap::new(),
             drives: BTreeMap::new(),
             shows_nodes_below: true,
+            objects: BTreeMap::new(),
             devices: Vec::new(),
             leaving: Vec::new(),
             exports: BTreeMap::new(),

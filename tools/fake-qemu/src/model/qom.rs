@@ -7,6 +7,7 @@ use crate::command::{Answer, QmpError, path_of};
 
 const PERIPHERAL: &str = "/machine/peripheral";
 const ANONYMOUS: &str = "/machine/peripheral-anon";
+const OBJECTS: &str = "/objects";
 const UNATTACHED: &str = "/machine/unattached";
 
 impl Model {
@@ -20,6 +21,7 @@ impl Model {
         };
         match path {
             PERIPHERAL | ANONYMOUS | UNATTACHED => entries.extend(self.devices.iter().filter_map(child)),
+            OBJECTS => entries.extend(self.list_objects()),
             _ => return Err(QmpError::absent(path)),
         }
         Ok(entries.into())

@@ -39,7 +39,7 @@ const MUST: bool = false;
 const MAY: bool = true;
 
 /// In the order in which QEMU looks at them.
-const PARAMETERS: [(&str, &[Parameter]); 16] = [
+const PARAMETERS: [(&str, &[Parameter]); 18] = [
     ("getfd", &[("fdname", Text, MUST)]),
     ("closefd", &[("fdname", Text, MUST)]),
     ("add-fd", &[("fdset-id", Number, MAY), ("opaque", Text, MAY)]),
@@ -50,6 +50,8 @@ const PARAMETERS: [(&str, &[Parameter]); 16] = [
     ("blockdev-add", &[("driver", Text, MUST), ("node-name", Text, MAY)]),
     ("blockdev-del", &[("node-name", Text, MUST)]),
     ("block_resize", &[("device", Text, MAY), ("node-name", Text, MAY), ("size", Number, MUST)]),
+    ("object-add", &[("qom-type", Text, MUST), ("id", Text, MUST)]),
+    ("object-del", &[("id", Text, MUST)]),
     ("device_add", &[("driver", Text, MUST)]),
     ("device_del", &[("id", Text, MUST)]),
     ("device-list-properties", &[("typename", Text, MUST)]),

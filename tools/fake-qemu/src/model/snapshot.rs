@@ -22,6 +22,7 @@ impl Model {
         }));
         let nodes = self.nodes.iter();
         lines.extend(nodes.map(|(name, node)| format!("node {name}: {:?}, {} bytes", node.sets, node.size)));
+        lines.extend(self.objects.iter().map(|(id, arguments)| format!("object {id}: {arguments}")));
         lines.extend(self.drives.keys().map(|name| format!("drive {name}")));
         lines.extend(self.devices.iter().map(|device| {
             let asked = if device.asked.is_some() { ", asked to leave" } else { "" };

@@ -82,6 +82,19 @@ pub(crate) struct NicArguments {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct IoThreadArguments {
+    /// Id of an iothread that QEMU has, which does the I/O (default: QEMU's main thread)
+    #[arg(long, value_name = "ID", conflicts_with_all = ["own_iothread", "shared_iothread"])]
+    pub(crate) iothread: Option<String>,
+    /// An iothread is made for the device, and deleted after it
+    #[arg(long, conflicts_with = "shared_iothread")]
+    pub(crate) own_iothread: bool,
+    /// Id of an iothread that is made with the first device that names it, and deleted after the last
+    #[arg(long, value_name = "ID")]
+    pub(crate) shared_iothread: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct DiskArguments {
     /// An image or block device
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath, required_unless_present = "path",
@@ -145,6 +158,8 @@ pub(crate) struct DiskArguments {
     /// Unit of that target, 0 to 16383
     #[arg(long, value_name = "N", value_parser = values::number::<u32>)]
     pub(crate) lun: Option<u32>,
+    #[command(flatten)]
+    pub(crate) iothread: IoThreadArguments,
     /// World wide name of a SCSI disk, as in 0x5000c50015ea71aa
     #[arg(long, value_name = "NUMBER", value_parser = values::wwn)]
     pub(crate) wwn: Option<u64>,
@@ -157,6 +172,8 @@ pub(crate) struct ScsiArguments {
     /// Virtqueues
     #[arg(long, value_name = "N", value_parser = values::number::<u16>)]
     pub(crate) queues: Option<u16>,
+    #[command(flatten)]
+    pub(crate) iothread: IoThreadArguments,
 }
 
 #[derive(Debug, Args)]

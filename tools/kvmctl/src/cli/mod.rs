@@ -8,7 +8,8 @@ use clap::{Parser, Subcommand, ValueHint};
 
 pub(crate) use common::Common;
 pub(crate) use devices::{
-    DiskArguments, LimitArguments, NicArguments, PlaceArguments, RemovalArguments, ScsiArguments,
+    DiskArguments, IoThreadArguments, LimitArguments, NicArguments, PlaceArguments, RemovalArguments,
+    ScsiArguments,
 };
 use kvm_hotplug::boot::Incoming;
 use kvm_hotplug::slots::pci::{SlotKind, SlotPolicy};

@@ -1,0 +1,82 @@
+//! QOM objects that a device needs besides its netdev or block node, such as an iothread: made before its
+//! block node and its device, deleted after both. Which those are follows from the settings of the device, so
+//! that plug, boot, recovery and removal cannot differ.
+//!
+//! Several devices may have one together. It is made with the first of them, and deleted after the last.
+
+use serde_json::{Map, Value};
+
+use super::device::{Device, Presence, Spec};
+use crate::ids::{BackendName, DeviceId, IoThread};
+use crate::sorted::object;
+
+/// A QOM object of a device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Helper {
+    /// Its id in QEMU, among all objects that `object-add` makes.
+    pub id: BackendName,
+    /// Its type and properties, as `object-add` and `-object` take them.
+    pub arguments: Map<String, Value>,
+}
+
+impl Helper {
+    fn new<const N: usize>(id: BackendName, kind: &str, more: [(&'static str, Value); N]) -> Self {
+        let named = [("qom-type", kind.into()), ("id", id.as_str().into())];
+        let mut arguments = object(named);
+        arguments.extend(object(more));
+        Self { id, arguments }
+    }
+
+    /// QEMU's name of what it is.
+    pub fn kind(&self) -> &str {
+        self.arguments.get("qom-type").and_then(Value::as_str).unwrap_or_default()
+    }
+}
+
+/// The objects of a device, in the order in which they are made.
+pub fn helpers(id: &DeviceId, spec: &Spec) -> Vec<Helper> {
+    let iothread = match spec {
+        Spec::Nic(_) => None,
+        Spec::Disk(disk) => disk.iothread.as_ref(),
+        Spec::Controller(controller) => controller.iothread.as_ref(),
+    };
+    let iothread = iothread.filter(|iothread| iothread.is_made());
+    iothread.map(|iothread| Helper::new(iothread.name(id), "iothread", [])).into_iter().collect()
+}
+
+impl Device {
+    /// The objects that are made for it.
+    pub fn helpers(&self) -> Vec<Helper> {
+        helpers(&self.id, &self.spec)
+    }
+
+    /// The iothread that QEMU has to have already.
+    pub fn existing_iothread(&self) -> Option<&BackendName> {
+        existing_iothread(&self.spec)
+    }
+
+    /// Whether this object of another device is one of its own, while it is in the guest.
+    pub fn shares(&self, helper: &BackendName) -> bool {
+        self.presence != Presence::AddAfterReboot && self.helpers().iter().any(|own| own.id == *helper)
+    }
+
+    /// The object that both have under one id, and each with other settings: one of them cannot be.
+    pub fn differs_in_helper(&self, other: &Self) -> Option<BackendName> {
+        let (own, others) = (self.helpers(), other.helpers());
+        let differs = |helper: &&Helper| others.iter().any(|one| one.id == helper.id && one != *helper);
+        own.iter().find(differs).map(|helper| helper.id.clone())
+    }
+}
+
+/// The iothread that QEMU has to have already for a device with these settings.
+pub fn existing_iothread(spec: &Spec) -> Option<&BackendName> {
+    let iothread = match spec {
+        Spec::Nic(_) => None,
+        Spec::Disk(disk) => disk.iothread.as_ref(),
+        Spec::Controller(controller) => controller.iothread.as_ref(),
+    };
+    match iothread {
+        Some(IoThread::Existing(name)) => Some(name),
+        _ => None,
+    }
+}
