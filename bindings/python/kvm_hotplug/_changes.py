@@ -13,7 +13,7 @@ from ._guest import GuestHandle
 from ._library import checked, library
 from .answers import AddedMany, Deleted, Device, Result, device_of
 from .errors import DelManyError, KvmHotplugError
-from .requests import NIC, Bandwidth, Controller, Disk, flags
+from .requests import NIC, Bandwidth, Controller, Disk, bandwidth, flags
 
 # No call returns it.
 _UNWRITTEN = -(2**31)
@@ -214,9 +214,12 @@ class Changes(GuestHandle):
         `inbound`: limit of what it receives; None for no limit.
         `outbound`: limit of what it sends; None for no limit.
         """
-        none = Bandwidth()
+        (average, burst), sends = bandwidth("inbound", inbound), bandwidth("outbound", outbound)
         limits = _abi.kvm_hotplug_nic_limits(
-            **(inbound or none)._fields("inbound"), **(outbound or none)._fields("outbound")
+            inbound_average=average,
+            inbound_burst=burst,
+            outbound_average=sends[0],
+            outbound_burst=sends[1],
         )
         size = ctypes.sizeof(limits)
         return self._change(library().kvm_hotplug_set_nic_limits, id, timeout, ctypes.byref(limits), size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, Mapping, Optional, Sequence, Union
+from typing import Mapping, Optional, Sequence, Tuple, Union
 
 from . import _abi
 from ._abi import AIO, Backing, Cache, DetectZeroes, Discard, Flag, Format, Incoming, Vhost
@@ -31,10 +31,12 @@ class Bandwidth:
     #: Bytes that may go at once, at least 69632; 0 for a tenth of a second.
     burst: int = 0
 
-    def _fields(self, direction: str) -> Dict[str, int]:
-        average, burst = f"{direction}_average", f"{direction}_burst"
-        most = 2**64 - 1
-        return {average: number(average, self.average, most), burst: number(burst, self.burst, most)}
+
+def bandwidth(direction: str, limit: Optional[Bandwidth]) -> Tuple[int, int]:
+    """Average and burst; 0 for no limit."""
+    given, most = limit or Bandwidth(), 2**64 - 1
+    average = number(f"{direction}, average", given.average, most)
+    return average, number(f"{direction}, burst", given.burst, most)
 
 
 @dataclass
@@ -97,6 +99,7 @@ class NIC:
     no_wait: bool = False
 
     def _request(self, milliseconds: int = 0) -> _abi.kvm_hotplug_nic:
+        inbound, outbound = bandwidth("inbound", self.inbound), bandwidth("outbound", self.outbound)
         return _abi.kvm_hotplug_nic(
             id=optional("id", self.id),
             mac=optional("mac", self.mac),
@@ -115,8 +118,10 @@ class NIC:
             netns=optional("netns", self.netns),
             ganeti_entry=optional("ganeti_entry", self.ganeti_entry),
             properties=json_object("properties", self.properties),
-            **(self.inbound or Bandwidth())._fields("inbound"),
-            **(self.outbound or Bandwidth())._fields("outbound"),
+            inbound_average=inbound[0],
+            inbound_burst=inbound[1],
+            outbound_average=outbound[0],
+            outbound_burst=outbound[1],
             timeout_ms=milliseconds,
             flags=flags(
                 boot_index=self.boot_index is not None,
