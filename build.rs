@@ -90,6 +90,7 @@ const SECTIONS: [(&str, &[&str]); 12] = [
             "list.rs",
             "path.rs",
             "describe.rs",
+            "capabilities.rs",
             "kvm_hotplug_slot_state",
             "slots.rs",
             "plan.rs",

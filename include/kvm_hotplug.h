@@ -166,8 +166,8 @@ struct kvm_hotplug_error;
 
 /** What went wrong. Numbers keep their meaning. Newer versions may add some: treat those by the errno. */
 enum kvm_hotplug_error_kind {
-    /** EINVAL, EFAULT, EBADF, ENAMETOOLONG, ELOOP: an argument is malformed, out of range or contradicts
-     *  another. */
+    /** EINVAL, EFAULT, EBADF, ENAMETOOLONG, ELOOP, ESTALE: an argument is malformed, out of range or
+     *  contradicts another. */
     KVM_HOTPLUG_ERROR_INVALID = 1,
     KVM_HOTPLUG_ERROR_NOT_FOUND = 2, /**< ENOENT: a file, interface or bus that was named does not exist. */
     KVM_HOTPLUG_ERROR_CONFLICT = 3, /**< EEXIST, EBUSY: id, MAC, serial or image in use; other settings. */
@@ -1362,6 +1362,25 @@ int kvm_hotplug_describe(struct kvm_hotplug *guest, const char *id, uint32_t tim
  *  Fails like any call to QEMU. */
 int kvm_hotplug_describe_unrecorded(struct kvm_hotplug *guest, uint32_t timeout_ms, char **ret_json,
                                     struct kvm_hotplug_error **reterr);
+
+/** Says what the guest's QEMU knows of device models, as JSON text: its version and package, and the
+ *  properties of each NIC, disk and SCSI controller that the library plugs, with their types in QEMU's
+ *  words; null for a model that it does not have. docs/json.md lists the members. QEMU is asked once for
+ *  each connection, about all of them with one write, which takes it some milliseconds.
+ *
+ *  An agent keeps the text for all guests of one build of QEMU; see kvm_hotplug_give_capabilities().
+ *  Fails like any call to QEMU. */
+int kvm_hotplug_get_capabilities(struct kvm_hotplug *guest, uint32_t timeout_ms, char **ret_json,
+                                 struct kvm_hotplug_error **reterr);
+
+/** Gives the library what another guest has said of its QEMU, so that this one is not asked. QEMU is asked
+ *  for its version only. Builds are the same if version and package are: an agent that uses several builds
+ *  without a package name keeps a text for each.
+ *  `json`: the text of kvm_hotplug_get_capabilities(). It is used until the connection is lost.
+ *  Fails like any call to QEMU, and with -EINVAL (it is no such text), -ESTALE (the guest has another
+ *  build). */
+int kvm_hotplug_give_capabilities(struct kvm_hotplug *guest, const char *json, uint32_t timeout_ms,
+                                  struct kvm_hotplug_error **reterr);
 
 /** What a slot is used for. */
 enum kvm_hotplug_slot_state {

@@ -9,7 +9,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// Error numbers of Linux, for whoever decides which one is told and asks nobody.
 pub mod errno {
-    pub use libc::{E2BIG, EBUSY, ECONNREFUSED, ENOSPC, EPERM, EROFS, ESRCH};
+    pub use libc::{E2BIG, EBUSY, ECONNREFUSED, ENOSPC, EPERM, EROFS, ESRCH, ESTALE};
 }
 
 c_enum! {
@@ -18,8 +18,8 @@ c_enum! {
     #[serde(rename_all = "kebab-case")]
     #[non_exhaustive]
     pub enum ErrorKind = kvm_hotplug_error_kind, KVM_HOTPLUG_ERROR {
-        /// EINVAL, EFAULT, EBADF, ENAMETOOLONG, ELOOP: an argument is malformed, out of range or contradicts
-        /// another.
+        /// EINVAL, EFAULT, EBADF, ENAMETOOLONG, ELOOP, ESTALE: an argument is malformed, out of range or
+        /// contradicts another.
         Invalid = 1,
         /// ENOENT: a file, interface or bus that was named does not exist.
         NotFound = 2,

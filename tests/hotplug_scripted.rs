@@ -14,6 +14,8 @@ mod applying;
 mod async_add;
 #[path = "hotplug_scripted/by_path.rs"]
 mod by_path;
+#[path = "hotplug_scripted/capabilities.rs"]
+mod capabilities;
 #[path = "hotplug_scripted/changing.rs"]
 mod changing;
 #[path = "hotplug_scripted/concurrency.rs"]
@@ -61,6 +63,7 @@ use adopted::*;
 use applying::*;
 use async_add::*;
 use by_path::*;
+use capabilities::*;
 use changing::*;
 use concurrency::*;
 use foreign::*;
@@ -158,6 +161,9 @@ through_every_api! {
     a_callers_tap_is_limited_as_long_as_the_nic_is_there,
     a_wanted_list_changes_limits,
     // properties
+    what_qemu_knows_is_asked_once,
+    what_another_guest_has_said_is_taken,
+    what_another_build_has_said_is_refused,
     further_properties_are_set_and_recorded,
     a_property_that_has_changed_is_told,
     properties_that_cannot_be_are_refused_before_anything_is_done,

@@ -18,6 +18,7 @@ pub mod backing;
 pub mod batch;
 pub mod boot;
 pub mod boot_plan;
+pub mod capabilities;
 pub mod check;
 pub mod cold;
 pub mod connection;

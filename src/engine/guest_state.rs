@@ -1,7 +1,6 @@
 //! The state behind a guest handle: connection, slot map, what is pending, and events.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::access::Access;
@@ -20,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BusName, DeviceId};
 use crate::log::{Level, Log};
 use crate::model::{Device, DeviceKind};
-use crate::qmp::properties::Properties;
+use crate::qmp::capabilities::Models;
 use crate::qmp::{MonitorName, Version};
 use crate::slots::Slots;
 use crate::slots::pci::{QomChild, Rules, SlotMap, Topology};
@@ -75,7 +74,7 @@ pub(super) struct GuestState {
     /// Buses that are known to take nothing while the guest runs.
     pub(super) no_hotplug_buses: BTreeSet<BusName>,
     /// Device models that QEMU has been asked about, with their properties.
-    pub(super) known_models: BTreeMap<String, Arc<Properties>>,
+    pub(super) known_models: Models,
     /// Buses of which QEMU has said whether they do.
     pub(super) probed_buses: BTreeSet<BusName>,
     /// Events were lost: a device may have left without a word.

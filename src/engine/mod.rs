@@ -17,6 +17,7 @@ mod async_add;
 mod board;
 mod bridge;
 mod buses;
+mod capabilities;
 mod controller;
 mod describe;
 mod descriptors;

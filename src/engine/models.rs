@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::add_item::AddRequest;
 use super::guest_state::GuestState;
 use super::limit::Deadline;
@@ -41,22 +43,27 @@ impl GuestState {
 
     /// What QEMU says of a model, asked once on each connection.
     async fn properties_of(&mut self, model: &str, deadline: &Deadline) -> Result<Arc<Properties>> {
-        if let Some(known) = self.known_models.get(model) {
-            return Ok(Arc::clone(known));
+        if !self.known_models.contains_key(model) {
+            let answer = self.ask_one(properties::question(model), deadline).await;
+            self.learn_model(model, answer)?;
         }
-        match properties::read(self.ask_one(properties::question(model), deadline).await) {
-            Ok(Some(known)) => {
-                let known = Arc::new(known);
-                self.known_models.insert(model.to_owned(), Arc::clone(&known));
-                Ok(known)
-            }
-            Ok(None) => Err(self.unknown_model(model)),
-            Err(error) if error.kind() == ErrorKind::Qmp => {
+        match self.known_models.get(model) {
+            Some(Some(known)) => Ok(Arc::clone(known)),
+            _ => Err(self.unknown_model(model)),
+        }
+    }
+
+    /// Keeps what QEMU has said of a model.
+    pub(super) fn learn_model(&mut self, model: &str, answer: Result<Value>) -> Result<()> {
+        let known = properties::read(answer).map_err(|error| match error.kind() {
+            ErrorKind::Qmp => {
                 let text = format!("{} is no device model of QEMU {}", readable(model), self.version);
-                Err(Error::invalid(format!("{text}: {}", error.message())))
+                Error::invalid(format!("{text}: {}", error.message()))
             }
-            Err(error) => Err(error),
-        }
+            _ => error,
+        })?;
+        self.known_models.insert(model.to_owned(), known.map(Arc::new));
+        Ok(())
     }
 
     /// Gives the further properties of a request the types that this QEMU has them in, and refuses those that

@@ -21,6 +21,7 @@ use crate::error::Result;
 use crate::ids::IfName;
 use crate::log::Log;
 use crate::net::bandwidth::Limits;
+use crate::qmp::capabilities::Capabilities;
 use crate::qmp::{MonitorName, Queued};
 use crate::store::Contents;
 
@@ -73,6 +74,10 @@ pub enum Request {
     Repair,
     /// Have QEMU make a monitor for another client.
     LendMonitor,
+    /// Say what QEMU knows of device models.
+    Capabilities,
+    /// Take what a guest of the same build has said.
+    GiveCapabilities(Capabilities),
     /// The connection of the moment.
     Facts,
 }
@@ -93,7 +98,7 @@ impl Request {
                 false
             }
             Self::NextEvent | Self::List | Self::SlotMap | Self::Verify | Self::Facts => false,
-            Self::DescribeUnrecorded => false,
+            Self::DescribeUnrecorded | Self::Capabilities | Self::GiveCapabilities(_) => false,
             Self::PlanAdd(_) | Self::PlanRemoval(_) => false,
         }
     }
@@ -242,6 +247,13 @@ impl GuestState {
             }
             Request::Describe(id) => {
                 Box::pin(self.describe(id.as_deref(), deadline)).await.map(Answer::Described)
+            }
+            Request::Capabilities => {
+                let known = Box::pin(self.capabilities(deadline)).await;
+                known.map(|known| Answer::Value(known.to_json()))
+            }
+            Request::GiveCapabilities(given) => {
+                Box::pin(self.give_capabilities(given, deadline)).await.map(|()| Answer::Done)
             }
             Request::LendMonitor => Box::pin(self.lend_monitor(deadline)).await.map(Answer::Descriptor),
             Request::Process => Box::pin(self.process(deadline)).await.map(Answer::Count),

@@ -32,6 +32,7 @@ use crate::model::Device;
 use crate::mutex::lock;
 use crate::net::MAX_QUEUES;
 use crate::net::bandwidth::Limits;
+use crate::qmp::capabilities::Capabilities;
 use crate::qmp::{Counters, MonitorName, Reached, Version};
 use crate::store::RecordFile;
 use crate::sys::descriptor::{self, Descriptor};
@@ -298,6 +299,17 @@ impl Guest {
     pub fn describe(&self, id: Option<&str>, timeout: Duration) -> Result<Option<Value>> {
         let request = Request::Describe(id.map(str::to_owned));
         expect!(self.call("describe", timeout, request), Answer::Described(value) => value)
+    }
+
+    /// What QEMU knows of device models, as JSON.
+    pub fn capabilities(&self, timeout: Duration) -> Result<Value> {
+        expect!(self.call("capabilities", timeout, Request::Capabilities), Answer::Value(value) => value)
+    }
+
+    /// Takes what a guest of the same build of QEMU has said.
+    pub fn give_capabilities(&self, given: &str, timeout: Duration) -> Result<()> {
+        let request = Request::GiveCapabilities(Capabilities::parse(given)?);
+        expect!(self.call("give_capabilities", timeout, request), Answer::Done => ())
     }
 
     /// What the guest has and the record has not, as JSON.

@@ -4,6 +4,7 @@
 //! that the layers above only ever see well-formed JSON within limits.
 
 pub mod address;
+pub mod capabilities;
 mod client;
 mod dial;
 mod events;

@@ -135,7 +135,8 @@ impl Message {
             return Err(Error::new(ErrorKind::Protocol, "the monitor sent something that is no JSON object"));
         };
         if let Some(greeting) = object.get("QMP") {
-            return Ok(Self::Greeting(version(greeting)));
+            let named = greeting.get("version").and_then(|version| version.get("qemu"));
+            return Ok(Self::Greeting(version(named)));
         }
         if let Some(name) = object.get("event").and_then(Value::as_str) {
             let name = readable(name);
@@ -160,8 +161,8 @@ impl Message {
     }
 }
 
-fn version(greeting: &Value) -> Version {
-    let qemu = greeting.get("version").and_then(|version| version.get("qemu"));
+/// A version in the members of QEMU's VersionTriple.
+pub(super) fn version(qemu: Option<&Value>) -> Version {
     let number = |key| {
         let number = qemu.and_then(|qemu| qemu.get(key)).and_then(Value::as_u64);
         number.and_then(|number| u32::try_from(number).ok()).unwrap_or(0)

@@ -155,6 +155,8 @@ static void guests(void)
     null(kvm_hotplug_forward_qmp_events(NULL, 1, &failure), "guest handle");
     null(kvm_hotplug_next_event_json(NULL, &text, &failure), "guest handle");
     null(kvm_hotplug_describe(NULL, NULL, 0, &text, &failure), "guest handle");
+    null(kvm_hotplug_get_capabilities(NULL, 0, &text, &failure), "guest handle");
+    null(kvm_hotplug_give_capabilities(NULL, "{}", 0, &failure), "guest handle");
     CHECK(text == NULL && bytes == 1);
     null(kvm_hotplug_plan_nic(NULL, &nic, sizeof nic, NULL, 0, &plan, &failure), "guest handle");
     null(kvm_hotplug_plan_disk(NULL, &disk, sizeof disk, NULL, 0, &plan, &failure), "guest handle");

@@ -58,6 +58,9 @@ static void nothing_missing(void)
     null(kvm_hotplug_next_event_json(vm.guest, NULL, &failure), "ret_json");
     null(kvm_hotplug_describe(vm.guest, NULL, 0, NULL, &failure), "ret_json");
     null(kvm_hotplug_describe_unrecorded(vm.guest, 0, NULL, &failure), "ret_json");
+    null(kvm_hotplug_get_capabilities(vm.guest, 0, NULL, &failure), "ret_json");
+    null(kvm_hotplug_give_capabilities(vm.guest, NULL, 0, &failure), "json");
+    invalid(kvm_hotplug_give_capabilities(vm.guest, "{}", 0, &failure), "member qemu is missing");
     invalid(kvm_hotplug_set_link(vm.guest, "x", 2, 0, &failure), "up is 2");
     invalid(kvm_hotplug_forward_qmp_events(vm.guest, -1, &failure), "on is -1");
     invalid(kvm_hotplug_resize_disk(vm.guest, "x", 512, 2, 0, NULL, &failure), "resize flags", "0x2");

@@ -150,7 +150,9 @@ class Instance:
         expect(len(found["taps"]), len(nics), f"{what}: taps on the host: {found['taps']}")
         left = [file for file in found["files"] if file.endswith((".journal", ".new"))]
         expect(left, [], f"{what}: files beside the runtime file")
-        expect(len(self.devices()), len(found["record"]), f"{what}: devices that the guest has: {self.devices()}")
+        # The guest may not have looked yet at what QEMU has just been told.
+        seen = lambda: len(self.devices()) == len(found["record"])
+        until(seen, BOOT_SECONDS, lambda: f"{what}: the guest shows {found['record']}, which has {self.devices()}")
         return found
 
     def migrate(self):

@@ -44,10 +44,11 @@ def run(*command, **options):
 
 
 def until(so, seconds, what):
+    """Waits for it. `what` is a text, or makes one when it is over."""
     end = time.monotonic() + seconds
     while not so():
         if time.monotonic() > end:
-            raise RuntimeError(f"not within {seconds} s: {what}")
+            raise RuntimeError(f"not within {seconds} s: {what() if callable(what) else what}")
         time.sleep(0.1)
 
 

@@ -165,7 +165,10 @@ pub fn a_nic_moves_to_another_bridge(agent: &dyn Agent) {
         assert!(!fixture.journal().exists());
     }
     let described = api.describe(Some(&nic.id)).unwrap().unwrap();
-    assert_eq!(described["tap"], json!({ "name": tap, "here": true, "mtu": 1400, "bridge": b.0 }));
+    let expected = json!({
+        "name": tap, "here": true, "mtu": 1400, "bridge": b.0, "inbound": null, "outbound": null,
+    });
+    assert_eq!(described["tap"], expected);
     assert_eq!(api.set_bridge(&nic.id, None, AMPLE), Ok(Changed::Done));
     assert_eq!((a.ports(), b.ports(), recorded_bridge(&fixture, &nic.id)), (vec![], vec![], None));
     assert_eq!(fixture.qemu.take_names(), Vec::<String>::new(), "the guest is not bothered");
@@ -403,8 +406,11 @@ pub fn everything_known_is_described(agent: &dyn Agent) {
             "guest_slot_name": null,
             "mac": "52:54:00:00:00:01", "queues": 1, "vhost": false, "mtu": null, "link": "up", "bridge": null,
             "boot_index": 3,
-            "tap_given": false, "tap_owner": null, "netns": null,
-            "tap": { "name": nic.ifname.unwrap(), "here": true, "mtu": 1500, "bridge": null },
+            "tap_given": false, "tap_owner": null, "netns": null, "inbound": null, "outbound": null,
+            "tap": {
+                "name": nic.ifname.unwrap(), "here": true, "mtu": 1500, "bridge": null, "inbound": null,
+                "outbound": null,
+            },
         })
     );
     assert_eq!(

@@ -44,6 +44,9 @@ pub trait Api: Send + Sync {
     fn forward_qmp_events(&self, on: bool);
     /// None if there is no such device.
     fn describe(&self, id: Option<&str>) -> Result<Option<Value>, Failure>;
+    /// What QEMU knows of device models.
+    fn capabilities(&self) -> Result<Value, Failure>;
+    fn give_capabilities(&self, text: &str) -> Result<(), Failure>;
     /// The next event as JSON.
     fn next_event_json(&self) -> Option<Value>;
     /// How many events can be fetched.

@@ -10,6 +10,7 @@ use std::ptr::{null, null_mut};
 use ::kvm_hotplug::capi::apply::*;
 use ::kvm_hotplug::capi::backing::kvm_hotplug_backing;
 use ::kvm_hotplug::capi::batch::*;
+use ::kvm_hotplug::capi::capabilities::*;
 use ::kvm_hotplug::capi::controller::*;
 use ::kvm_hotplug::capi::describe::kvm_hotplug_describe;
 use ::kvm_hotplug::capi::device::{
@@ -474,6 +475,22 @@ impl Api for CApi {
         let code = call(|error| unsafe { kvm_hotplug_describe(self.0, id, timeout, &raw mut text, error) })?;
         // SAFETY: given away by the call, if it says so.
         Ok((code == Code::KVM_HOTPLUG_ANSWER_DONE as c_int).then(|| unsafe { json(text) }))
+    }
+
+    fn capabilities(&self) -> Result<Value, Failure> {
+        let mut text = null_mut();
+        let timeout = milliseconds(AMPLE);
+        // SAFETY: all of it lives through the call.
+        call(|error| unsafe { kvm_hotplug_get_capabilities(self.0, timeout, &raw mut text, error) })?;
+        // SAFETY: given away by the call.
+        Ok(unsafe { json(text) })
+    }
+
+    fn give_capabilities(&self, text: &str) -> Result<(), Failure> {
+        let mut strings = Strings::default();
+        let (text, timeout) = (strings.keep(Some(text)), milliseconds(AMPLE));
+        // SAFETY: all of it lives through the call.
+        call(|error| unsafe { kvm_hotplug_give_capabilities(self.0, text, timeout, error) }).map(drop)
     }
 
     fn next_event_json(&self) -> Option<Value> {

@@ -173,6 +173,14 @@ impl Api for RustApi {
         Ok(self.0.describe(id, Duration::from_millis(AMPLE))?)
     }
 
+    fn capabilities(&self) -> Result<Value, Failure> {
+        Ok(self.0.capabilities(Duration::from_millis(AMPLE))?)
+    }
+
+    fn give_capabilities(&self, text: &str) -> Result<(), Failure> {
+        Ok(self.0.give_capabilities(text, Duration::from_millis(AMPLE))?)
+    }
+
     fn next_event_json(&self) -> Option<Value> {
         Some(self.0.next_event().unwrap()?.to_json())
     }

@@ -9,8 +9,8 @@ import "C"
 type Kind uint32
 
 const (
-	// ErrInvalid: EINVAL, EFAULT, EBADF, ENAMETOOLONG, ELOOP: an argument is malformed, out of range or
-	// contradicts another.
+	// ErrInvalid: EINVAL, EFAULT, EBADF, ENAMETOOLONG, ELOOP, ESTALE: an argument is malformed, out of range
+	// or contradicts another.
 	ErrInvalid Kind = C.KVM_HOTPLUG_ERROR_INVALID
 	// ErrNotFound: ENOENT: a file, interface or bus that was named does not exist.
 	ErrNotFound Kind = C.KVM_HOTPLUG_ERROR_NOT_FOUND

@@ -1,6 +1,7 @@
 package kvmhotplug_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -508,6 +509,17 @@ func TestWhatTheRecordHasNotIsShown(t *testing.T) {
 		if device["id"] == "own" || device["path"] == "" {
 			t.Errorf("shown: %v", device)
 		}
+	}
+}
+
+func TestWhatAQemuKnowsIsGivenToAnotherGuest(t *testing.T) {
+	known, err := open(t, startFake(t).socket).Capabilities(within(t, patience))
+	ok(t, err)
+	guest := open(t, startFake(t).socket)
+	ok(t, guest.GiveCapabilities(within(t, patience), known))
+	other := bytes.Replace(known, []byte(`"package":"`), []byte(`"package":"other`), 1)
+	if err := guest.GiveCapabilities(within(t, patience), other); !errors.Is(err, syscall.ESTALE) {
+		t.Errorf("another build: %v", err)
 	}
 }
 

@@ -166,6 +166,33 @@ func (g *Guest) DescribeUnrecorded(ctx context.Context) (json.RawMessage, error)
 	return text, nil
 }
 
+// Capabilities says what the guest's QEMU knows of device models, as JSON: kvm_hotplug_get_capabilities() in the header says
+// what. An agent keeps it for all guests of one build of QEMU; see [Guest.GiveCapabilities].
+func (g *Guest) Capabilities(ctx context.Context) (json.RawMessage, error) {
+	text, _, err := g.text(ctx, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, text **C.char, failure **C.struct_kvm_hotplug_error) C.int {
+		return C.kvm_hotplug_get_capabilities(handle, timeout, text, failure)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return text, nil
+}
+
+// GiveCapabilities gives the library what another guest of the same build of QEMU has said, so that this one is not asked. With
+// another build it is an [Error] with ESTALE.
+func (g *Guest) GiveCapabilities(ctx context.Context, known json.RawMessage) error {
+	var memory arena
+	defer memory.free()
+	text := memory.required("the capabilities", string(known))
+	if memory.err != nil {
+		return memory.err
+	}
+	_, err := g.call(ctx, DefaultTimeout, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, failure **C.struct_kvm_hotplug_error) C.int {
+		return C.kvm_hotplug_give_capabilities(handle, text, timeout, failure)
+	})
+	return err
+}
+
 // text is a call that answers with a text, which is freed.
 func (g *Guest) text(ctx context.Context, do func(*C.struct_kvm_hotplug, C.uint32_t, **C.char, **C.struct_kvm_hotplug_error) C.int) (json.RawMessage, C.int, error) {
 	var text *C.char

@@ -119,8 +119,8 @@ class Flag(enum.IntFlag):
 class ErrorKind(Enumeration):
     """What went wrong. Numbers keep their meaning. Newer versions may add some: treat those by the errno."""
 
-    #: EINVAL, EFAULT, EBADF, ENAMETOOLONG, ELOOP: an argument is malformed, out of range or contradicts
-    #: another.
+    #: EINVAL, EFAULT, EBADF, ENAMETOOLONG, ELOOP, ESTALE: an argument is malformed, out of range or
+    #: contradicts another.
     INVALID = 1
     #: ENOENT: a file, interface or bus that was named does not exist.
     NOT_FOUND = 2
@@ -1085,6 +1085,12 @@ PROTOTYPES = {
     ]),
     "kvm_hotplug_describe_unrecorded": (c_int, [
         POINTER(kvm_hotplug), c_uint32, POINTER(POINTER(c_char)), POINTER(POINTER(kvm_hotplug_error)),
+    ]),
+    "kvm_hotplug_get_capabilities": (c_int, [
+        POINTER(kvm_hotplug), c_uint32, POINTER(POINTER(c_char)), POINTER(POINTER(kvm_hotplug_error)),
+    ]),
+    "kvm_hotplug_give_capabilities": (c_int, [
+        POINTER(kvm_hotplug), c_char_p, c_uint32, POINTER(POINTER(kvm_hotplug_error)),
     ]),
     "kvm_hotplug_slot_map": (c_int, [
         POINTER(kvm_hotplug), c_uint32, POINTER(kvm_hotplug_slot), c_size_t, c_size_t, POINTER(c_size_t),

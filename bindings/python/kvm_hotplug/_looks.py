@@ -68,6 +68,21 @@ class Looks(GuestHandle):
         text = self._text(library().kvm_hotplug_describe_unrecorded, left)[1]
         return list(json.loads(text or "[]"))
 
+    def capabilities(self, timeout: Optional[float] = None) -> Dict[str, Any]:
+        """What the guest's QEMU knows of device models; docs/json.md lists the members. An agent keeps it for
+        all guests of one build of QEMU: see give_capabilities().
+        """
+        left = Deadline(timeout).milliseconds()
+        return dict(json.loads(self._text(library().kvm_hotplug_get_capabilities, left)[1] or "{}"))
+
+    def give_capabilities(self, known: Dict[str, Any], timeout: Optional[float] = None) -> None:
+        """Gives the library what another guest of the same build of QEMU has said, so that this one is not
+        asked. With another build it is an Error with ESTALE.
+        """
+        text = encoded("known", json.dumps(known))
+        left = Deadline(timeout).milliseconds()
+        self._use(lambda pointer: checked(library().kvm_hotplug_give_capabilities, pointer, text, left))
+
     def _described(self, id: Optional[bytes], timeout: Optional[float]) -> Any:
         left = Deadline(timeout).milliseconds()
         code, text = self._text(library().kvm_hotplug_describe, id, left)

@@ -202,6 +202,15 @@ class Looking(TestCase):
         guest.add_disk(Disk(self.image(), id="own"))
         self.assertNotIn("own", [device["id"] for device in guest.describe_unrecorded()])
 
+    def test_what_a_qemu_knows_is_given_to_another_guest(self) -> None:
+        guest = self.guest(self.fake().socket)
+        known = guest.capabilities()
+        self.assertIn("mac", known["models"]["virtio-net-pci"])
+        guest.give_capabilities(known)
+        known["package"] = "other"
+        failed = self.fails(ErrorKind.INVALID, lambda: guest.give_capabilities(known))
+        self.assertEqual(failed.errno, errno.ESTALE)
+
     def test_a_start_is_awaited(self) -> None:
         with self.record() as record:
             nowhere = self.path("nobody")
