@@ -234,9 +234,11 @@ impl GuestState {
             Some(controller) => controller.generation.saturating_add(1),
             None => generation,
         };
+        // Before the stages take numbers of fdsets, which a question that fails would leave taken.
+        let helpers = self.helpers_to_make(&id, &opened.spec, deadline).await?;
         let mut stages = self.stages(&id, generation, &address, opened).await?;
         plan::with_properties(&mut stages, &placement.properties);
-        plan::with_helpers(&mut stages, self.helpers_to_make(&id, &opened.spec, deadline).await?);
+        plan::with_helpers(&mut stages, helpers);
         if let Some(controller) = &controller {
             plan::with_controller(&mut stages, controller);
         }
