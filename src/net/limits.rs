@@ -48,18 +48,18 @@ pub(super) fn set(host: &Interfaces, index: i32, limits: &Limits) -> Result<()> 
         (None, Found::Nothing | Found::OfAnother(_)) => {}
     }
     match (limits.outbound, socket.ingress_filter(index)?) {
-        (Some(limit), found) => {
-            let done = socket.limit_ingress(index, limit);
+        (Some(limit), own) => {
+            let done = socket.limit_ingress(index, limit, own.map(|(handle, _)| handle));
             done.map_err(|error| {
                 // What was made for it is taken away.
-                if !matches!(found, Found::Own(_)) {
+                if own.is_none() {
                     let _ = socket.free_ingress(index);
                 }
                 why("outbound", &error, "sch_ingress, cls_u32 and act_police")
             })
         }
-        (None, Found::Own(_)) => socket.free_ingress(index).map_err(|error| error.context("outbound")),
-        (None, Found::Nothing | Found::OfAnother(_)) => Ok(()),
+        (None, Some(_)) => socket.free_ingress(index).map_err(|error| error.context("outbound")),
+        (None, None) => Ok(()),
     }
 }
 
@@ -67,11 +67,11 @@ pub(super) fn set(host: &Interfaces, index: i32, limits: &Limits) -> Result<()> 
 pub fn of_tap(tap: &IfName) -> Result<Limits> {
     let host = Interfaces::open()?;
     let index = host.link(tap)?.index;
-    let own = |found| match found {
+    let inbound = match host.0.root_discipline(index)? {
         Found::Own(limit) => Some(limit),
         Found::Nothing | Found::OfAnother(_) => None,
     };
-    Ok(Limits { inbound: own(host.0.root_discipline(index)?), outbound: own(host.0.ingress_filter(index)?) })
+    Ok(Limits { inbound, outbound: host.0.ingress_filter(index)?.map(|(_, limit)| limit) })
 }
 
 fn is_taken(direction: &str, kind: &str) -> Error {

@@ -80,18 +80,26 @@ impl Socket {
         self.tell(&traffic::free_egress(index))
     }
 
-    /// What limits what enters the interface.
-    pub(super) fn ingress_filter(&self, index: i32) -> Result<Found> {
-        self.look(&traffic::get_filter(index)).map_err(|error| error.context("query the filter"))
+    /// What limits what enters the interface, with its handle.
+    pub(super) fn ingress_filter(&self, index: i32) -> Result<Option<(u32, Bandwidth)>> {
+        let mut own = None;
+        self.list(&traffic::get_own_filters(index), |handle, found| {
+            if let Found::Own(limit) = found {
+                own = Some((handle, limit));
+            }
+        })
+        .map_err(|error| error.context("query the filters"))?;
+        Ok(own)
     }
 
-    /// Limits what enters the interface, among the filters that others may have there.
-    pub(super) fn limit_ingress(&self, index: i32, limit: Bandwidth) -> Result<()> {
+    /// Limits what enters the interface, among the filters that others may have there; by the filter with
+    /// this handle, if the library has one.
+    pub(super) fn limit_ingress(&self, index: i32, limit: Bandwidth, handle: Option<u32>) -> Result<()> {
         match self.tell(&traffic::add_ingress(index)) {
             Err(error) if error.errno() != libc::EEXIST => return Err(error),
             _ => {}
         }
-        self.tell(&traffic::limit_ingress(index, limit))
+        self.tell(&traffic::limit_ingress(index, limit, handle.unwrap_or_default()))
     }
 
     /// Takes the library's limit of what enters the interface away, and the place of filters if no other is
@@ -99,15 +107,31 @@ impl Socket {
     pub(super) fn free_ingress(&self, index: i32) -> Result<()> {
         let gone = self.tell(&traffic::delete_filter(index));
         gone.or_else(|error| if is_absence(error.errno()) { Ok(()) } else { Err(error) })?;
-        // The rest of the list is not read, so it has a socket of its own.
-        let list = Self::open()?;
-        list.send(traffic::get_filters(index).bytes())?;
-        let first = list.receive(&mut [0; LIST_REPLY]).map(traffic::decode);
-        if matches!(first, Ok(Some(traffic::Reply::End))) {
+        let mut others = 0;
+        self.list(&traffic::get_filters(index), |_, _| others += 1)?;
+        if others == 0 {
             // Another kind of place, such as clsact, stays.
             let _ = self.tell(&traffic::delete_ingress(index));
         }
         Ok(())
+    }
+
+    /// Says what is in a list, which the kernel makes part by part.
+    fn list(&self, request: &traffic::Request, mut each: impl FnMut(u32, Found)) -> Result<()> {
+        self.send(request.bytes())?;
+        let mut buffer = vec![0; LIST_REPLY];
+        loop {
+            for message in wire::messages(self.receive(&mut buffer)?) {
+                match traffic::decode(message) {
+                    Some(traffic::Reply::Found(handle, found)) => each(handle, found),
+                    Some(traffic::Reply::End | traffic::Reply::Status(0)) => return Ok(()),
+                    Some(traffic::Reply::Status(errno)) => {
+                        return Err(Error::host(Errno::from_raw(errno), "list"));
+                    }
+                    None => return Err(malformed()),
+                }
+            }
+        }
     }
 
     /// The answer and then an acknowledgement, or an errno alone.
@@ -117,7 +141,7 @@ impl Socket {
         let mut buffer = [0; USUAL_REPLY];
         loop {
             match traffic::decode(self.receive(&mut buffer)?) {
-                Some(traffic::Reply::Found(answer)) => found = answer,
+                Some(traffic::Reply::Found(_, answer)) => found = answer,
                 Some(traffic::Reply::Status(0)) => return Ok(found),
                 Some(traffic::Reply::Status(errno)) if is_absence(errno) => return Ok(Found::Nothing),
                 Some(traffic::Reply::Status(errno)) => return Err(Error::host(Errno::from_raw(errno), "tc")),

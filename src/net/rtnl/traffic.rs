@@ -44,9 +44,6 @@ const LINKLAYER_ETHERNET: u8 = 1;
 /// By this handle and this preference the library knows what it has made: "kv".
 const OWN: u16 = 0x6b76;
 const OWN_HANDLE: u32 = (OWN as u32) << 16;
-/// The first entry of the first table of a u32 filter.
-const FIRST_ENTRY: u32 = 0x8000_0800;
-
 /// A `struct tcmsg`.
 const TCMSG: usize = 20;
 /// Room for the longest request, which has a table of rates.
@@ -134,10 +131,10 @@ fn own_filter(protocol: u16) -> u32 {
     (u32::from(OWN) << 16) | u32::from(protocol.to_be())
 }
 
-/// Limits what enters the interface; instead of the library's own limit if it has one. What is too much is
-/// dropped.
-pub(super) fn limit_ingress(index: i32, limit: Bandwidth) -> Request {
-    let about = [FIRST_ENTRY, INGRESS_FILTERS, own_filter(ETH_P_ALL)];
+/// Limits what enters the interface: by a new filter, or by that with this handle, whose limit it replaces.
+/// What is too much is dropped.
+pub(super) fn limit_ingress(index: i32, limit: Bandwidth, handle: u32) -> Request {
+    let about = [handle, INGRESS_FILTERS, own_filter(ETH_P_ALL)];
     let request = message(RTM_NEWTFILTER, NLM_F_ACK | NLM_F_CREATE, index, about);
     request.attribute_with_zero(TCA_KIND, b"u32").nest(TCA_OPTIONS, |options| {
         let action = |action: Request| {
@@ -163,9 +160,10 @@ fn police_options(police: Request, limit: Bandwidth) -> Request {
     rates.large(TCA_POLICE_RATE64, police)
 }
 
-/// Asks for the library's limit of what enters the interface, and for an end of the answer.
-pub(super) fn get_filter(index: i32) -> Request {
-    message(RTM_GETTFILTER, NLM_F_ACK, index, [FIRST_ENTRY, INGRESS_FILTERS, own_filter(ETH_P_ALL)])
+/// Asks for the library's filters of what enters the interface. Those of one kind have their handles in
+/// common, also with other programs': the library's is known by its preference, which others do not take.
+pub(super) fn get_own_filters(index: i32) -> Request {
+    message(RTM_GETTFILTER, NLM_F_DUMP, index, [0, INGRESS_FILTERS, own_filter(ETH_P_ALL)])
 }
 
 /// Asks for all filters of what enters the interface.
@@ -222,8 +220,8 @@ impl Rates {
 /// An answer of the kernel.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Reply {
-    /// A discipline or filter.
-    Found(Found),
+    /// A discipline or filter, with its handle.
+    Found(u32, Found),
     /// Zero is success, else a positive errno.
     Status(i32),
     /// Nothing follows in a list.
@@ -235,12 +233,12 @@ pub(super) fn decode(reply: &[u8]) -> Option<Reply> {
     match open(reply)? {
         (NLMSG_ERROR, body) => status(body).map(Reply::Status),
         (NLMSG_DONE, _) => Some(Reply::End),
-        (kind @ (RTM_NEWQDISC | RTM_NEWTFILTER), body) => found(kind, body).map(Reply::Found),
+        (kind @ (RTM_NEWQDISC | RTM_NEWTFILTER), body) => found(kind, body),
         _ => None,
     }
 }
 
-fn found(kind: u16, body: &[u8]) -> Option<Found> {
+fn found(kind: u16, body: &[u8]) -> Option<Reply> {
     let handle = u32_at(body, 8)?;
     let attributes = body.get(TCMSG..)?;
     let name = text(find(attributes, TCA_KIND)?);
@@ -250,12 +248,13 @@ fn found(kind: u16, body: &[u8]) -> Option<Found> {
         (RTM_NEWTFILTER, "u32") => options().and_then(of_filter),
         _ => None,
     };
-    Some(match own {
+    let found = match own {
         Some(limit) => Found::Own(limit),
         // The kernel's default has no handle.
         None if kind == RTM_NEWQDISC && handle == 0 => Found::Nothing,
         None => Found::OfAnother(name),
-    })
+    };
+    Some(Reply::Found(handle, found))
 }
 
 fn find(list: &[u8], wanted: u16) -> Option<&[u8]> {
@@ -282,4 +281,52 @@ fn limit(rate: u32, large: Option<&[u8]>, ticks: u32) -> Option<Bandwidth> {
     };
     let bytes = u128::from(ticks) * u128::from(average) / u128::from(TICKS);
     Some(Bandwidth { average, burst: u32::try_from(bytes).unwrap_or(u32::MAX) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Bandwidth = Bandwidth { average: 1_000_000, burst: 100_000 };
+    const LARGE: Bandwidth = Bandwidth { average: 1 << 33, burst: 1 << 30 };
+
+    /// The kernel answers in the form of the requests.
+    fn answers() -> Vec<(Bandwidth, Request)> {
+        let each = |limit| [(limit, limit_egress(7, limit, false)), (limit, limit_ingress(7, limit, 0x800))];
+        [LIMIT, LARGE].into_iter().flat_map(each).collect()
+    }
+
+    #[test]
+    fn limits_are_read() {
+        for (limit, answer) in answers() {
+            let Some(Reply::Found(_, Found::Own(found))) = decode(answer.bytes().unwrap()) else {
+                panic!("{answer:?}");
+            };
+            assert_eq!(found.average, limit.average);
+            assert!(found.burst.abs_diff(limit.burst) < 10_000, "{found:?}");
+        }
+        let default = message(RTM_NEWQDISC, 0, 7, [0, TC_H_ROOT, 0]).attribute_with_zero(TCA_KIND, b"mq");
+        assert_eq!(decode(default.bytes().unwrap()), Some(Reply::Found(0, Found::Nothing)));
+        let theirs = message(RTM_NEWQDISC, 0, 7, [1 << 16, TC_H_ROOT, 0]);
+        let theirs = theirs.attribute_with_zero(TCA_KIND, b"htb");
+        let expected = Reply::Found(1 << 16, Found::OfAnother("htb".into()));
+        assert_eq!(decode(theirs.bytes().unwrap()), Some(expected));
+    }
+
+    #[test]
+    fn no_cut_or_broken_length_gets_out_of_bounds() {
+        for (_, answer) in answers() {
+            let whole = answer.bytes().unwrap();
+            for end in 0..whole.len() {
+                assert_eq!(decode(&whole[..end]), None, "cut at {end}");
+            }
+            for at in 0..160 {
+                for value in [0, 1, 3, 0x7f, 0xff] {
+                    let mut broken = whole.to_vec();
+                    broken[at] = value;
+                    let _ = decode(&broken);
+                }
+            }
+        }
+    }
 }

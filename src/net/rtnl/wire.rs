@@ -87,6 +87,16 @@ pub(super) fn open(reply: &[u8]) -> Option<(u16, &[u8])> {
     Some((u16_at(reply, 4)?, reply.get(HEADER..length)?))
 }
 
+/// The messages of which a part of a list is made.
+pub(super) fn messages(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let length = usize::try_from(u32_at(rest, 0)?).ok().filter(|length| *length >= HEADER)?;
+        let message = rest.get(..length)?;
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some(message)
+    })
+}
+
 /// Zero for an acknowledgement, or else an errno.
 pub(super) fn status(body: &[u8]) -> Option<i32> {
     i32_at(body, 0)?.checked_neg()
