@@ -159,6 +159,7 @@ through_every_api! {
     limits_that_cannot_be_set_leave_those_that_were,
     interrupted_limits_are_settled,
     a_callers_tap_is_limited_as_long_as_the_nic_is_there,
+    a_limit_that_the_kernel_lacks_undoes_the_add,
     a_wanted_list_changes_limits,
     // properties
     what_qemu_knows_is_asked_once,

@@ -219,6 +219,28 @@ pub fn a_callers_tap_is_limited_as_long_as_the_nic_is_there(agent: &dyn Agent) {
     done(api.unplug(&UnplugArgs::of(&added.id)));
 }
 
+/// Nothing is left of the add, nor of the other one of a list.
+pub fn a_limit_that_the_kernel_lacks_undoes_the_add(agent: &dyn Agent) {
+    let fixture = Fixture::pc();
+    let api = fixture.open(agent);
+    let both = LimitArgs { outbound: (AVERAGE, BURST), ..receives(AVERAGE) };
+    let ask = NicArgs { limits: both, ..fixture.nic(2) };
+    let tap = ask.ifname.clone().unwrap();
+    let before = fixture.snapshot();
+    if let Ok(answer) = api.add_nic(&ask) {
+        assert_eq!(answer.state, State::Done);
+        assert_eq!(api.verify().unwrap(), Vec::<String>::new());
+        return;
+    }
+    for list in [vec![ask.clone()], vec![limited(fixture.nic(1)), ask.clone()]] {
+        let failure = fails(api.add_all(&list, &[], AMPLE), ErrorKind::Unavailable);
+        assert!(failure.text.contains("outbound: this host's kernel cannot limit that"), "{failure:?}");
+        assert_eq!((failure.errno, failure.left.len()), (libc::ENODEV, 0), "{failure:?}");
+        assert_eq!(fixture.snapshot(), before);
+        assert!(host::eventually(|| host::interfaces(&tap).is_empty()));
+    }
+}
+
 pub fn a_wanted_list_changes_limits(agent: &dyn Agent) {
     let fixture = Fixture::pc();
     let api = fixture.open(agent);
