@@ -76,6 +76,7 @@ const SECTIONS: [(&str, &[&str]); 12] = [
             "kvm_hotplug_discard",
             "kvm_hotplug_detect_zeroes",
             "disk.rs",
+            "source.rs",
             "backing.rs",
             "controller.rs",
             "batch.rs",

@@ -872,7 +872,7 @@ enum kvm_hotplug_detect_zeroes {
 
 /** A disk to add. The default, besides path, is a writable raw image as virtio-blk-pci. */
 struct kvm_hotplug_disk {
-    const char *path; /**< Absolute path of an image file or block device. Required. */
+    const char *path; /**< Absolute path of an image file or block device. Required without a source. */
     /** Id of device and block node, of the same form as a NIC's. NULL for "disk-pci-<slot>", or
      *  "disk-pci-<bus>" on a root port; for a SCSI disk "disk-<controller>-<target>", as in
      *  "disk-scsi-pci-7-0". */
@@ -922,6 +922,13 @@ struct kvm_hotplug_disk {
      *  disk's own with KVM_HOTPLUG_MAKE_IOTHREAD. Without that flag QEMU has to have it (-ENOENT), also
      *  with the next boot. For the virtio-blk-pci family: of SCSI disks the controller has it. */
     const char *iothread;
+    /** Instead of path and format: a block node as QEMU's blockdev-add takes it (BlockdevOptions), with
+     *  the nodes below it, as a JSON object of at most 16384 bytes; kvm_hotplug_source_json() makes common
+     *  ones. No node has a node-name or is named, and read-only, cache, discard and detect-zeroes of the
+     *  first one come from this struct. The library opens the files and block devices in it ("file",
+     *  "host_device", "host_cdrom", by absolute paths), and QEMU what is behind a network. A qcow2 without
+     *  "backing" has none. While QEMU connects, it answers nothing and its guest may stand still. */
+    const char *source;
 };
 
 /** Plugs a disk into the guest and records it: opens the image and its backing files with the caller's
@@ -946,6 +953,40 @@ struct kvm_hotplug_disk {
 int kvm_hotplug_add_disk(struct kvm_hotplug *guest, const struct kvm_hotplug_disk *disk, size_t disk_size,
                          struct kvm_hotplug_device *ret_device, size_t device_size,
                          struct kvm_hotplug_error **reterr);
+
+/** The parts of a common source of a disk: of an NBD export, or of an image in Ceph, or of an encrypted
+ *  file. */
+struct kvm_hotplug_source {
+    const char *nbd_socket; /**< NBD: absolute path of the server's Unix socket. */
+    const char *nbd_host; /**< NBD: the server's host instead, over TCP. */
+    const char *nbd_export; /**< NBD: name of the export; NULL for the server's default. */
+    /** NBD: id of the tls-creds object in QEMU that encrypts the connection; NULL for none. */
+    const char *nbd_tls_creds;
+    /** NBD: name that the server's certificate has to have; NULL for the host's. Not in QEMU 5.2. */
+    const char *nbd_tls_hostname;
+    const char *rbd_pool; /**< RBD: the pool. */
+    const char *rbd_image; /**< RBD: the image. */
+    const char *rbd_namespace; /**< RBD: namespace in the pool; NULL for none. */
+    const char *rbd_snapshot; /**< RBD: snapshot of the image, which can only be read; NULL for none. */
+    const char *rbd_user; /**< RBD: the user, as in "admin" for client.admin; NULL for Ceph's default. */
+    /** RBD: absolute path of the configuration, which QEMU reads; NULL for Ceph's default. */
+    const char *rbd_conf;
+    const char *luks_path; /**< LUKS: absolute path of the image or block device. */
+    const char *luks_key_secret; /**< LUKS: id of the secret object in QEMU with its passphrase. */
+    uint32_t nbd_port; /**< NBD: TCP port, 1 to 65535; 0 means 10809. */
+    /** NBD: seconds that requests wait for a lost server to come back; 0 for not at all. */
+    uint32_t nbd_reconnect_delay;
+    /** NBD: seconds that QEMU tries to connect at first; 0 for once. Not in QEMU 5.2. */
+    uint32_t nbd_open_timeout;
+    uint32_t reserved; /**< Must be 0. */
+};
+
+/** The source of a disk, as struct kvm_hotplug_disk takes it, of its parts. The text is freed with
+ *  kvm_hotplug_text_free().
+ *  Blocks: no.
+ *  Fails with -EINVAL (parts of none, or of more than one; a part that has to be given). */
+int kvm_hotplug_source_json(const struct kvm_hotplug_source *source, size_t source_size, char **ret_json,
+                            struct kvm_hotplug_error **reterr);
 
 /** Where the backing files of an image may be.
  *
@@ -1331,8 +1372,9 @@ int kvm_runtime_unfinished(const struct kvm_runtime *runtime, struct kvm_hotplug
                            size_t device_size, size_t capacity, size_t *ret_count,
                            struct kvm_hotplug_error **reterr);
 
-/** The path of a disk's image or block device as it was given, or Ganeti's URI for one that QEMU opens. If
- *  another program made a snapshot, the guest writes to another file; kvm_hotplug_verify() reports that.
+/** The path of a disk's image or block device as it was given, or Ganeti's URI for one that QEMU opens; of
+ *  a disk with a source "json:" and the source, as QEMU writes it. If another program made a snapshot, the
+ *  guest writes to another file; kvm_hotplug_verify() reports that.
  *  Blocks: as kvm_hotplug_list().
  *  Fails with -EINVAL (it is no disk), -ENOENT (no such device). */
 int kvm_hotplug_get_path(const struct kvm_hotplug *guest, const char *id, char **ret_path,
@@ -2212,6 +2254,9 @@ static inline int kvmh_slot_map(struct kvm_hotplug *guest, uint32_t timeout_ms,
                                 struct kvm_hotplug_error **reterr)
 { return kvm_hotplug_slot_map(guest, timeout_ms, ret_slots, KVMH_SIZE(ret_slots), capacity, ret_count,
                               reterr); }
+static inline int kvmh_source_json(const struct kvm_hotplug_source *source, char **ret_json,
+                                   struct kvm_hotplug_error **reterr)
+{ return kvm_hotplug_source_json(source, KVMH_SIZE(source), ret_json, reterr); }
 static inline int kvmh_open_tap(const struct kvm_hotplug_tap *tap, int32_t *ret_fds, size_t capacity,
                                 char *ret_ifname, struct kvm_hotplug_error **reterr)
 { return kvm_hotplug_open_tap(tap, KVMH_SIZE(tap), ret_fds, capacity, ret_ifname, reterr); }

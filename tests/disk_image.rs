@@ -269,7 +269,7 @@ fn block_devices() {
         // While in use it stays, and goes away with the last of its users.
         dir.run("losetup", &format!("-d {}", device.trim()));
         let opened = opened.unwrap();
-        assert_eq!((opened.layers[0].kind, opened.size), (Kind::HostDevice, 1 << 20));
+        assert_eq!((opened.layers[0].kind, opened.size), (Kind::HostDevice, Some(1 << 20)));
         let (id, refs) = qemu.plug_image(slot, &spec, &opened);
         assert_nodes(&mut qemu, &spec, &refs);
         qemu.io(id.as_str(), "write -P 7 0 64k");

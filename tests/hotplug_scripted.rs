@@ -52,6 +52,8 @@ mod scsi;
 mod silent_monitor;
 #[path = "hotplug_scripted/slots.rs"]
 mod slots;
+#[path = "hotplug_scripted/sources.rs"]
+mod sources;
 mod support;
 #[path = "hotplug_scripted/takeover.rs"]
 mod takeover;
@@ -82,6 +84,7 @@ use removing::*;
 use scsi::*;
 use silent_monitor::*;
 use slots::*;
+use sources::*;
 use takeover::*;
 use taps::*;
 
@@ -169,6 +172,12 @@ through_every_api! {
     a_property_that_has_changed_is_told,
     properties_that_cannot_be_are_refused_before_anything_is_done,
     a_wanted_list_has_properties,
+    // sources
+    a_source_is_opened_by_qemu_and_recorded_as_given,
+    files_of_a_source_are_opened_here,
+    an_image_over_a_network_has_what_is_described_below_it,
+    sources_that_cannot_be_are_refused_before_anything_is_done,
+    a_wanted_list_has_sources,
     // removing
     a_removal_is_done_when_the_guest_has_let_go,
     qemu_is_not_the_last_to_close_a_tap_made_here,

@@ -17,7 +17,7 @@ use std::fs::File;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use kvm_hotplug::qmp::qemu_errors::{ROWS, Refusal, Row, find};
+use kvm_hotplug::qmp::qemu_errors::{ROWS, Refusal, Row, Says, find};
 use qemu::{Loop, Qemu, run};
 use serde_json::json;
 
@@ -92,6 +92,28 @@ fn names_and_places(shown: &mut Shown) {
         let error = qemu.ask("device_add", screen).unwrap_err();
         assert!(find("device_add", &error).is_none(), "{error}");
     }
+}
+
+/// QEMU looks for the driver before the name, and at the name before it opens anything. Whether a module
+/// could be shown to be missing.
+fn drivers(shown: &mut Shown) -> bool {
+    let mut qemu = Qemu::start("pc", &[]);
+    let nowhere =
+        json!({"driver": "nbd", "node-name": "#", "server": {"type": "unix", "path": "/not/there"}});
+    shown.refuses(&mut qemu, "blockdev-add", nowhere, Refusal::NodeName);
+    let none = json!({"driver": "nosuch", "node-name": "#"});
+    shown.refuses(&mut qemu, "blockdev-add", none, Refusal::NoDriver);
+    let rbd = json!({"driver": "rbd", "node-name": "#", "pool": "p", "image": "i"});
+    let has_module = !qemu.ask("blockdev-add", rbd.clone()).unwrap_err().message().contains("Unknown driver");
+    if has_module {
+        not_run::not_run(
+            "qemu_errors: a driver whose module is missing",
+            "QEMU's module for rbd is installed",
+        );
+    }
+    let meant = if has_module { Refusal::NodeName } else { Refusal::NoDriver };
+    shown.refuses(&mut qemu, "blockdev-add", rbd, meant);
+    !has_module
 }
 
 fn what_is_not_there(shown: &mut Shown) {
@@ -240,6 +262,7 @@ fn migrating(shown: &mut Shown) {
 fn each_refusal_that_needs_no_guest_is_in_the_table_and_the_other_way_round() {
     let mut shown = Shown::default();
     names_and_places(&mut shown);
+    let lacks_module = drivers(&mut shown);
     what_is_not_there(&mut shown);
     who_uses_a_node(&mut shown);
     images(&mut shown);
@@ -251,6 +274,7 @@ fn each_refusal_that_needs_no_guest_is_in_the_table_and_the_other_way_round() {
         row.shown_by == file!()
             && row.seen.has(version)
             && (has_loop || row.refusal != Refusal::ReadOnlyDevice)
+            && (lacks_module || row.says != Says::Words("Unknown driver '*'"))
     };
     for row in ROWS.iter().filter(could) {
         for command in row.commands {

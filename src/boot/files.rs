@@ -47,7 +47,7 @@ pub(super) fn check(command: &[String], devices: &[&Device], issues: &mut Vec<Pr
             if is_in_the_way(named, spec) {
                 let text = format!(
                     "image {:?} is in the command as well, in -{}; QEMU does not open it twice, so take one of them out",
-                    spec.path, named.option
+                    named.path, named.option
                 );
                 issues.push(PreflightIssue::of(device, IssueKind::ImageInUse, text));
             }
@@ -95,11 +95,17 @@ fn is_in_the_way(named: &Named, spec: &DiskSpec) -> bool {
         Use::Read => spec.read_only,
         Use::Write => spec.read_only && spec.share_rw,
     };
-    !goes_together && is_same(Path::new(&named.path), &spec.path)
+    !goes_together && spec.own_files().iter().any(|own| is_same(Path::new(&named.path), own))
 }
 
 fn is_same(one: &Path, other: &Path) -> bool {
     matches!((Identity::of_path(one), Identity::of_path(other)), (Ok(one), Ok(other)) if one == other)
+}
+
+fn have_same_file(one: &DiskSpec, other: &DiskSpec) -> bool {
+    let others = other.own_files();
+    (one.source.is_some() && one.source == other.source)
+        || one.own_files().iter().any(|own| others.iter().any(|path| is_same(path, own)))
 }
 
 /// Two disks of the record with one image.
@@ -112,10 +118,13 @@ fn check_twice(devices: &[&Device], issues: &mut Vec<PreflightIssue>) {
         let goes_together =
             |other: &DiskSpec| (spec.share_rw && other.share_rw) || (spec.read_only && other.read_only);
         let mut others = disks.iter().take(index);
-        let same = others.find(|(_, other)| !goes_together(other) && is_same(&other.path, &spec.path));
+        let same = others.find(|(_, other)| !goes_together(other) && have_same_file(spec, other));
         if let Some((other, _)) = same {
-            let text =
-                format!("image {:?} is that of {} as well; QEMU does not open it twice", spec.path, other.id);
+            let text = format!(
+                "image {:?} is that of {} as well; QEMU does not open it twice",
+                spec.title(),
+                other.id
+            );
             issues.push(PreflightIssue::of(device, IssueKind::ImageInUse, text));
         }
     }

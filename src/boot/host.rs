@@ -105,7 +105,7 @@ impl<'a> Host<'a> {
             disk::locks::check(&image, spec)?;
         }
         // As it is on this host and since it booted; what was not recorded is from here on.
-        spec.chain = Some(Box::new(image.chain.clone()));
+        spec.chain = image.recorded_chain();
         Ok(image)
     }
 

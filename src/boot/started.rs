@@ -34,7 +34,7 @@ pub(super) fn overlay_problem(device: &Device) -> Option<String> {
         "the guest wrote to {overlay} when it was last seen, which is not in the record and has its data; started from {} it would \
          lose that. Take the disk out of the record and add the image that has the data, whose backing file can be named anew \
          with qemu-img rebase -u",
-        spec.path.display()
+        spec.title()
     ))
 }
 

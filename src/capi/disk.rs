@@ -2,6 +2,7 @@
 
 use std::ffi::{c_char, c_int};
 use std::num::NonZeroU64;
+use std::path::Path;
 
 use super::args::{Plain, check_flags, known_value, optional_str, read_struct, required_path, timeout};
 use super::backing::read_rule;
@@ -13,7 +14,7 @@ use super::nic::{
     KVM_HOTPLUG_ADOPT, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, boot_index,
     flagged, narrow, properties,
 };
-use crate::disk::{Aio, Cache, DetectZeroes, Discard, DiskSpec, Format, FormatRequest};
+use crate::disk::{Aio, Cache, Description, DetectZeroes, Discard, DiskSpec, Format, FormatRequest};
 use crate::error::{Error, Result};
 use crate::guest::{DiskRequest, PlaceRequest, Placement};
 use crate::ids::IoThread;
@@ -40,7 +41,7 @@ pub const KVM_HOTPLUG_MAKE_IOTHREAD: u32 = 1 << 30;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct kvm_hotplug_disk {
-    /// Absolute path of an image file or block device. Required.
+    /// Absolute path of an image file or block device. Required without a source.
     pub path: *const c_char,
     /// Id of device and block node, of the same form as a NIC's. NULL for "disk-pci-<slot>", or
     /// "disk-pci-<bus>" on a root port; for a SCSI disk "disk-<controller>-<target>", as in
@@ -108,6 +109,13 @@ pub struct kvm_hotplug_disk {
     /// disk's own with KVM_HOTPLUG_MAKE_IOTHREAD. Without that flag QEMU has to have it (-ENOENT), also with
     /// the next boot. For the virtio-blk-pci family: of SCSI disks the controller has it.
     pub iothread: *const c_char,
+    /// Instead of path and format: a block node as QEMU's blockdev-add takes it (BlockdevOptions), with the
+    /// nodes below it, as a JSON object of at most 16384 bytes; kvm_hotplug_source_json() makes common ones.
+    /// No node has a node-name or is named, and read-only, cache, discard and detect-zeroes of the first one
+    /// come from this struct. The library opens the files and block devices in it ("file", "host_device",
+    /// "host_cdrom", by absolute paths), and QEMU what is behind a network. A qcow2 without "backing" has
+    /// none. While QEMU connects, it answers nothing and its guest may stand still.
+    pub source: *const c_char,
 }
 
 // SAFETY: repr(C), pointers and integers only.
@@ -177,13 +185,19 @@ pub(super) unsafe fn request(disk: &kvm_hotplug_disk) -> Result<DiskRequest> {
         | KVM_HOTPLUG_MAKE_IOTHREAD;
     check_flags(disk.flags, known, "disk flags")?;
     // SAFETY: passed on.
-    let path = unsafe { required_path(disk.path, "path") }?;
+    let source = unsafe { optional_str(disk.source, "source") }?.map(Description::parse).transpose()?;
+    let path = match disk.path.is_null() && source.is_some() {
+        true => Path::new(""),
+        // SAFETY: passed on.
+        false => unsafe { required_path(disk.path, "path") }?,
+    };
     // SAFETY: passed on.
     let (serial, model) =
         unsafe { (optional_str(disk.serial, "serial")?, optional_str(disk.model, "model")?) };
     let format = known_value(FormatRequest::of_number, FormatRequest::LAST, disk.format, "format")?;
     let optional = |number: u32| (number != 0).then_some(number);
     let mut spec = DiskSpec::new(path, Format::Raw);
+    spec.source = source;
     spec.read_only = disk.flags & KVM_HOTPLUG_DISK_READ_ONLY != 0;
     spec.share_rw = disk.flags & KVM_HOTPLUG_DISK_SHARE_RW != 0;
     spec.serial = serial.map(str::to_owned);

@@ -50,6 +50,7 @@ pub mod settle;
 mod show;
 pub mod slot_rules;
 pub mod slots;
+pub mod source;
 pub mod tap;
 pub mod verify;
 pub mod version;

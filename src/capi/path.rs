@@ -12,8 +12,9 @@ use super::runtime::kvm_runtime;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Device, Spec};
 
-/// The path of a disk's image or block device as it was given, or Ganeti's URI for one that QEMU opens. If
-/// another program made a snapshot, the guest writes to another file; kvm_hotplug_verify() reports that.
+/// The path of a disk's image or block device as it was given, or Ganeti's URI for one that QEMU opens; of a
+/// disk with a source "json:" and the source, as QEMU writes it. If another program made a snapshot, the
+/// guest writes to another file; kvm_hotplug_verify() reports that.
 ///
 /// Blocks: as kvm_hotplug_list().
 ///
@@ -77,7 +78,10 @@ unsafe fn give(id: &str, device: Option<&Device>, place: *mut *mut c_char) -> Re
     let Spec::Disk(disk) = &device.spec else {
         return Err(Error::invalid(format!("{id} is no disk, and has no path")));
     };
-    let path = disk.uri.as_deref().map_or_else(|| disk.path.as_os_str().as_bytes(), str::as_bytes);
+    let path = match (&disk.source, &disk.uri) {
+        (None, None) => disk.path.as_os_str().as_bytes().to_vec(),
+        _ => disk.title().into_owned().into_bytes(),
+    };
     let text = CString::new(path).map_err(|_| Error::invalid(format!("the path of {id} has a NUL in it")))?;
     // SAFETY: the caller vouches for it.
     unsafe { place.write(text.into_raw()) };

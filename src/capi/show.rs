@@ -84,7 +84,7 @@ impl kvm_hotplug_device {
             }
             Spec::Disk(disk) => {
                 put_text(&mut self.serial, disk.serial.as_deref().unwrap_or(""));
-                let path = disk.uri.as_deref().map_or_else(|| disk.path.to_string_lossy(), Into::into);
+                let path = disk.title();
                 // Half a path is another file's.
                 if path.len() < self.path.len() {
                     put_text(&mut self.path, &path);

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 
 use super::format::Format;
 use super::identity::Kind;
-use super::image::{Image, Layer};
+use super::layer::{Image, Layer};
 use super::spec::DiskSpec;
 use crate::error::{Error, Result};
 use crate::sys;
@@ -27,8 +27,9 @@ pub fn check(image: &Image, spec: &DiskSpec) -> Result<()> {
     }
     let unit =
         unit(top).map_err(|error| Error::host(error, format!("image {:?}: find out its unit", top.path)))?;
-    check_size(image.size, unit)
-        .map_err(|why| Error::invalid(format!("image {:?}, cache {}: {why}", spec.path, spec.cache.as_str())))
+    check_size(image.size.unwrap_or_default(), unit).map_err(|why| {
+        Error::invalid(format!("image {:?}, cache {}: {why}", spec.title(), spec.cache.as_str()))
+    })
 }
 
 fn check_size(size: u64, unit: u64) -> std::result::Result<(), String> {

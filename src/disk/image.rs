@@ -1,72 +1,21 @@
 //! An image and everything below it, opened.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use super::backing::{self, Named};
 use super::chain::{self, Chain, ChainLayer, MAX_LAYERS, Vouched};
+use super::described;
 use super::format::{Format, FormatRequest};
-use super::identity::{Identity, Kind};
+use super::identity::Kind;
+use super::layer::{Image, Layer, Opened, check_writable, open_layer};
 use super::look::Look;
-use super::qcow2::{self, Header};
+use super::qcow2::Header;
 use super::rule::BackingRule;
-use super::signature;
-use super::source::{Mode, Source};
+use super::source::Mode;
 use super::spec::{DiskSpec, SCSI_PASSTHROUGH};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys;
-use crate::sys::descriptor::Descriptor;
-
-/// First read of a header; the default cluster size of qcow2, so that it is the only one as a rule.
-const FIRST_READ: usize = 65536;
-
-/// One open file of an image. Drop it once QEMU has its duplicate: QEMU's locks belong to both.
-#[derive(Debug)]
-pub struct Layer<Fd = OwnedFd> {
-    /// The file, in the mode QEMU will look for in its fdset.
-    pub fd: Fd,
-    /// The path it was opened by.
-    pub path: PathBuf,
-    /// Its format.
-    pub format: Format,
-    /// Regular file or block device.
-    pub kind: Kind,
-    /// O_RDONLY; every layer but the first is.
-    pub read_only: bool,
-    /// O_DIRECT.
-    pub direct: bool,
-    /// What it is, whatever path led to it.
-    pub identity: Identity,
-}
-
-/// An image with the chain of its backing images.
-#[derive(Debug)]
-pub struct Image<Fd = OwnedFd> {
-    /// The image itself first, then what is below it; 1 to 16.
-    pub layers: Vec<Layer<Fd>>,
-    /// Size of the disk the guest sees, in bytes.
-    pub size: u64,
-    /// Whether the format of a backing image had to be guessed.
-    pub probed_backing: bool,
-    /// The same layers as they are recorded.
-    pub chain: Chain,
-}
-
-impl From<Image> for Image<Descriptor> {
-    fn from(image: Image) -> Self {
-        let Image { layers, size, probed_backing, chain } = image;
-        let layer = |Layer { fd, path, format, kind, read_only, direct, identity }: Layer| Layer {
-            fd: Descriptor::from(fd),
-            path,
-            format,
-            kind,
-            read_only,
-            direct,
-            identity,
-        };
-        Self { layers: layers.into_iter().map(layer).collect(), size, probed_backing, chain }
-    }
-}
 
 /// Opens the image of a disk that belongs to no record.
 pub fn open(spec: &DiskSpec) -> Result<Image> {
@@ -86,11 +35,11 @@ pub fn open_under(spec: &DiskSpec, rule: &BackingRule) -> Result<Image> {
 pub fn resolve(spec: &mut DiskSpec, request: FormatRequest, rule: &BackingRule) -> Result<Image> {
     let probe_backing = spec.probe_backing || request == FormatRequest::Probe;
     let image = Opener { spec, rule, known: None, probe_backing, boot: chain::this_boot() }.open(request)?;
-    if let Some(top) = image.layers.first() {
+    if let Some(top) = image.layers.first().filter(|_| spec.source.is_none()) {
         spec.format = top.format;
     }
     spec.probe_backing = image.probed_backing;
-    spec.chain = Some(Box::new(image.chain.clone()));
+    spec.chain = image.recorded_chain();
     Ok(image)
 }
 
@@ -112,6 +61,9 @@ struct Next {
 impl Opener<'_> {
     fn open(&self, request: FormatRequest) -> Result<Image> {
         self.spec.validate()?;
+        if let Some(description) = &self.spec.source {
+            return described::open(self.spec, description, self.known);
+        }
         if let Some(uri) = &self.spec.uri {
             let text = format!("disk {uri:?} is opened by QEMU itself, which this library does not do");
             return Err(Error::new(ErrorKind::NotHotpluggable, text));
@@ -123,12 +75,12 @@ impl Opener<'_> {
         self.check(0, &look, &path, request).map_err(in_top)?;
         let mut image = Image {
             layers: Vec::new(),
-            size: 0,
+            size: None,
             probed_backing: false,
             chain: Chain { boot: self.boot.clone(), layers: Vec::new() },
         };
-        let opened = open_layer(&look, path, request, mode)?;
-        image.size = opened.header.as_ref().map_or(opened.length, |header| header.size);
+        let opened = open_layer(&look, path, request, mode).and_then(Opened::supported)?;
+        image.size = Some(opened.header.as_ref().map_or(opened.length, |header| header.size));
         let mut header = image.add(opened, &look);
         if let Some(top) = image.layers.first().filter(|_| self.spec.model == SCSI_PASSTHROUGH) {
             check_passthrough(top)?;
@@ -152,7 +104,8 @@ impl Opener<'_> {
         check_loop(&image.layers, &look, &path)?;
         let vouched = self.check(index, &look, &path, request).map_err(in_layer)?;
         self.rule.check_layer(index, top, &look, vouched).map_err(in_layer)?;
-        let opened = open_layer(&look, path, request, mode)?;
+        let mut opened = open_layer(&look, path, request, mode).and_then(Opened::supported)?;
+        opened.layer.is_below = true;
         image.probed_backing |= request == FormatRequest::Probe;
         Ok(image.add(opened, &look))
     }
@@ -205,15 +158,6 @@ impl Opener<'_> {
     }
 }
 
-impl Image {
-    fn add(&mut self, opened: Opened, look: &Look) -> Option<Header> {
-        let Opened { layer, header, .. } = opened;
-        self.chain.layers.push(ChainLayer::of(look, &layer.path, layer.format));
-        self.layers.push(layer);
-        header
-    }
-}
-
 fn check_loop(above: &[Layer], look: &Look, path: &Path) -> Result<()> {
     match above.iter().find(|other| other.identity == look.identity) {
         None => Ok(()),
@@ -247,75 +191,6 @@ fn check_passthrough(top: &Layer) -> Result<()> {
         }
         Err(errno) => refuse(format!("it does not take SCSI commands (SG_IO: {})", errno.desc())),
     }
-}
-
-/// The kernel opens a read-only block device for writing, and writes nothing to it; QEMU says "The device is
-/// not writable: Permission denied" (7.2).
-fn check_writable(top: &Layer) -> Result<()> {
-    let is_written = top.kind == Kind::HostDevice && !top.read_only;
-    if !is_written || !sys::block::is_read_only(top.fd.as_fd()).unwrap_or(false) {
-        return Ok(());
-    }
-    let text = format!(
-        "image {:?}: the kernel has this block device read-only; make it writable with blockdev --setrw, or set read_only if the \
-         guest needs no more than to read it",
-        top.path
-    );
-    Err(Error::new(ErrorKind::Host, text).with_errno(libc::EROFS))
-}
-
-struct Opened {
-    layer: Layer,
-    length: u64,
-    header: Option<Header>,
-}
-
-fn open_layer(look: &Look, path: PathBuf, request: FormatRequest, mode: Mode) -> Result<Opened> {
-    let opened = Source::open(look, mode).and_then(|source| {
-        let header = read_header(&source, request, mode)?;
-        Ok((source, header))
-    });
-    let (source, header) = opened.map_err(|error| error.context(format!("image {path:?}")))?;
-    let layer = Layer {
-        fd: source.file.into(),
-        path,
-        format: if header.is_some() { Format::Qcow2 } else { Format::Raw },
-        kind: source.kind,
-        read_only: mode.read_only,
-        direct: mode.direct,
-        identity: source.identity,
-    };
-    Ok(Opened { layer, length: source.length, header })
-}
-
-/// The header of a qcow2 image, none for a raw one. Declared raw means that nothing is read at all.
-fn read_header(source: &Source, request: FormatRequest, mode: Mode) -> Result<Option<Header>> {
-    if request == FormatRequest::Raw {
-        return Ok(None);
-    }
-    let mut head = source.read_head(FIRST_READ)?;
-    if !qcow2::has_magic(&head) {
-        return match request {
-            FormatRequest::Qcow2 => Err(Error::new(
-                ErrorKind::Format,
-                "declared as qcow2 but does not start with its magic; if it is raw, say so",
-            )),
-            FormatRequest::Probe => signature::refuse_foreign(source, &head).map(|()| None),
-            FormatRequest::Raw => Ok(None),
-        };
-    }
-    let cluster = qcow2::cluster_size(&head)?;
-    if cluster > FIRST_READ {
-        head = source.read_head(cluster)?;
-    }
-    let header = qcow2::parse(&head)?;
-    if header.corrupt && !mode.read_only {
-        return Err(Error::new(
-            ErrorKind::Format,
-            "QEMU has marked it as corrupt and will not write to it; repair it with qemu-img check -r all, or set read_only",
-        ));
-    }
-    Ok(Some(header))
 }
 
 #[cfg(test)]

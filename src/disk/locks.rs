@@ -3,7 +3,7 @@
 //! QEMU locks single bytes of the files it has open (block/file-posix.c): one for everything that it does
 //! with the file, and one for everything that it does not let others do beside it.
 
-use super::image::Image;
+use super::layer::Image;
 use super::spec::DiskSpec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys;

@@ -8,10 +8,13 @@
 pub mod align;
 mod backing;
 pub mod chain;
+mod described;
+pub mod description;
 mod filesystem;
 pub mod format;
 pub mod identity;
 pub mod image;
+pub mod layer;
 pub mod locks;
 pub mod look;
 pub mod models;
@@ -25,9 +28,10 @@ pub mod source;
 pub mod spec;
 
 pub use chain::{Chain, ChainLayer};
+pub use description::Description;
 pub use format::{Format, FormatRequest};
 pub use identity::{Identity, Kind};
-pub use image::{Image, Layer};
+pub use layer::{Image, Layer};
 pub use node::LayerRef;
 pub use overlay::Overlay;
 pub use rule::BackingRule;

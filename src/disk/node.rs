@@ -34,14 +34,19 @@ pub struct LayerRef {
 /// Arguments of `blockdev-add` for a disk whose node is called `name`; `layers` has the image itself first.
 ///
 /// A raw image becomes a single node. qcow2 says where its data and its backing image are, or that it has
-/// none, so that QEMU never follows a name out of the image.
+/// none, so that QEMU never follows a name out of the image. A source that is described is taken as it is,
+/// over the files in `layers`.
 pub fn block_node(name: &DeviceId, spec: &DiskSpec, layers: &[LayerRef]) -> Result<Map<String, Value>> {
-    let Some((top, below)) = layers.split_first() else {
-        return Err(Error::invalid(format!("disk {name}: an image has at least one layer")));
-    };
-    let mut node = match top.format {
-        Format::Raw => file_node(top, spec.aio),
-        Format::Qcow2 => qcow2_node(top, spec.aio, backing_nodes(below, spec.aio)),
+    let mut node = match (&spec.source, layers.split_first()) {
+        (Some(source), _) => {
+            let aio = (spec.aio != Aio::default()).then(|| spec.aio.as_str());
+            source.filled(layers.iter().map(|layer| layer.filename.as_str()), aio)
+        }
+        (None, None) => return Err(Error::invalid(format!("disk {name}: an image has at least one layer"))),
+        (None, Some((top, below))) => match top.format {
+            Format::Raw => file_node(top, spec.aio),
+            Format::Qcow2 => qcow2_node(top, spec.aio, backing_nodes(below, spec.aio)),
+        },
     };
     node.insert("node-name".into(), name.as_str().into());
     if spec.read_only {

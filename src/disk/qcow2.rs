@@ -30,6 +30,10 @@ pub struct Header {
     pub corrupt: bool,
     /// The image below this one.
     pub backing: Option<Backing>,
+    /// Its data is in another file.
+    pub data_file: bool,
+    /// How it is encrypted; 0 if it is not.
+    crypt_method: u32,
 }
 
 /// Reference to a backing image, as written in the header.
@@ -67,7 +71,6 @@ pub fn parse(head: &[u8]) -> Result<Header> {
         2 => (0, 72),
         _ => (u64_at(head, 72)?, usize_at(head, 100)?),
     };
-    refuse_unsupported(incompatible, u32_at(head, 32)?)?;
     if header_length < 72 || (header_length > 72 && header_length < 104) || header_length > head.len() {
         return Err(malformed(format!("header length {header_length}")));
     }
@@ -75,7 +78,27 @@ pub fn parse(head: &[u8]) -> Result<Header> {
         size: u64_at(head, 24)?,
         corrupt: incompatible & INCOMPATIBLE_CORRUPT != 0,
         backing: backing(head, header_length)?,
+        data_file: incompatible & INCOMPATIBLE_DATA_FILE != 0,
+        crypt_method: u32_at(head, 32)?,
     })
+}
+
+impl Header {
+    /// Refuses an image that needs more than its file and those below it.
+    pub fn refuse_unsupported(&self) -> Result<()> {
+        let refuse = |what: &str| {
+            let instead = "which is not supported of a path; describe the disk's source, or convert it with \
+                           qemu-img convert";
+            Err(Error::new(ErrorKind::NotHotpluggable, format!("qcow2 image {what}, {instead}")))
+        };
+        match self.crypt_method {
+            _ if self.data_file => refuse("keeps its data in an external data file"),
+            0 => Ok(()),
+            1 => refuse("is encrypted (AES)"),
+            2 => refuse("is encrypted (LUKS)"),
+            _ => refuse("is encrypted by an unknown method"),
+        }
+    }
 }
 
 /// 2 or 3.
@@ -87,21 +110,6 @@ fn version(head: &[u8]) -> Result<u32> {
             "it is of format qcow (version 1), and only raw and qcow2 are supported; convert it with qemu-img convert",
         )),
         version => Err(malformed(format!("version {version}, only 2 and 3 are known"))),
-    }
-}
-
-fn refuse_unsupported(incompatible: u64, crypt_method: u32) -> Result<()> {
-    let refuse = |what: &str| Err(Error::new(ErrorKind::NotHotpluggable, format!("qcow2 image {what}")));
-    if incompatible & INCOMPATIBLE_DATA_FILE != 0 {
-        return refuse(
-            "keeps its data in an external data file, which is not supported; convert it with qemu-img convert",
-        );
-    }
-    match crypt_method {
-        0 => Ok(()),
-        1 => refuse("is encrypted (AES), which is not supported; convert it with qemu-img convert"),
-        2 => refuse("is encrypted (LUKS), which is not supported; convert it with qemu-img convert"),
-        _ => refuse("is encrypted by an unknown method"),
     }
 }
 

@@ -1,11 +1,13 @@
 //! What a disk is asked to be. A [`DiskSpec`] goes into the runtime file as it is.
 
+use std::borrow::Cow;
 use std::num::NonZeroU64;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::chain::Chain;
+use super::description::Description;
 use super::format::Format;
 use super::overlay::Overlay;
 use super::path;
@@ -143,8 +145,12 @@ c_enum! {
 /// All settings of one disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskSpec {
-    /// Absolute path of the image or block device, UTF-8.
+    /// Absolute path of the image or block device, UTF-8; empty if the source is described.
+    #[serde(default, skip_serializing_if = "is_no_path")]
     pub path: PathBuf,
+    /// What the disk is made of instead of the image at a path. Its format is part of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Description>,
     /// What QEMU opens by itself instead of the path, such as `rbd:pool/image`: only of disks that somebody
     /// else started the guest with. Such a disk can be listed and removed, but not attached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -211,6 +217,10 @@ pub struct DiskSpec {
     pub overlay: Option<Overlay>,
 }
 
+fn is_no_path(path: &Path) -> bool {
+    path.as_os_str().is_empty()
+}
+
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -228,6 +238,7 @@ impl DiskSpec {
     pub fn new(path: impl Into<PathBuf>, format: Format) -> Self {
         Self {
             path: path.into(),
+            source: None,
             uri: None,
             format,
             probe_backing: false,
@@ -253,7 +264,10 @@ impl DiskSpec {
 
     /// Refuses settings that QEMU would refuse, or would quietly turn into something else.
     pub fn validate(&self) -> Result<()> {
-        path::check(&self.path)?;
+        match &self.source {
+            None => path::check(&self.path)?,
+            Some(source) => self.check_source(source)?,
+        }
         self.chain.as_deref().map_or(Ok(()), Chain::check)?;
         self.backing.as_ref().map_or(Ok(()), BackingRule::validate)?;
         self.serial.as_deref().map_or(Ok(()), |serial| self.check_serial(serial))?;
@@ -272,6 +286,25 @@ impl DiskSpec {
             return Err(Error::invalid(format!("disk queues: 1 to {MAX_QUEUES} are allowed")));
         }
         self.check_model()
+    }
+
+    /// Settings that say of a path what a description says itself.
+    fn check_source(&self, source: &Description) -> Result<()> {
+        source.check()?;
+        let refuse = |what: &str, why: &str| Err(Error::invalid(format!("{what} with a source: {why}")));
+        if !is_no_path(&self.path) || self.uri.is_some() {
+            return refuse("path", "a disk has one of both; leave one out");
+        }
+        if self.format != Format::Raw || self.probe_backing {
+            return refuse("format", "the drivers of its nodes say it; leave it at its default");
+        }
+        if self.backing.is_some() {
+            return refuse("backing", "it names each file itself; leave it out");
+        }
+        if self.aio != Aio::default() && source.paths(false).next().is_none() {
+            return refuse("aio", "it has no file or block device of the host; leave it at its default");
+        }
+        Ok(())
     }
 
     /// Settings that the device model has no property for: QEMU 7.2 says "Property 'scsi-hd.num-queues' not
@@ -316,6 +349,34 @@ impl DiskSpec {
         Ok(())
     }
 
+    /// How people call what it is made of.
+    pub fn title(&self) -> Cow<'_, str> {
+        match (&self.source, &self.uri) {
+            (Some(source), _) => source.file_name().into(),
+            (None, Some(uri)) => uri.into(),
+            (None, None) => self.path.to_string_lossy(),
+        }
+    }
+
+    /// The files that the guest reads and writes itself.
+    pub fn own_files(&self) -> Vec<&Path> {
+        match &self.source {
+            Some(source) => source.paths(false).collect(),
+            None => vec![&self.path],
+        }
+    }
+
+    /// The files that are below those, as they were when the disk was added.
+    pub fn files_below(&self) -> Vec<&Path> {
+        match &self.source {
+            Some(source) => source.paths(true).collect(),
+            None => {
+                let layers = self.chain.iter().flat_map(|chain| chain.layers.iter().skip(1));
+                layers.map(|layer| layer.path.as_path()).collect()
+            }
+        }
+    }
+
     /// Whether it sits on the bus of a SCSI controller.
     pub fn is_scsi(&self) -> bool {
         is_scsi(&self.model)
@@ -328,6 +389,7 @@ impl DiskSpec {
         // Taken apart by name, so that a new field cannot be forgotten here.
         let Self {
             path,
+            source,
             uri,
             format,
             probe_backing: _,
@@ -351,6 +413,7 @@ impl DiskSpec {
         } = self;
         let same = [
             ("path", *path == other.path),
+            ("source", *source == other.source),
             ("uri", *uri == other.uri),
             ("format", *format == other.format),
             ("read_only", *read_only == other.read_only),

@@ -157,7 +157,8 @@ fn tap(name: &IfName, state: &TapState) -> Value {
 fn disk(spec: &DiskSpec, node: Option<&Value>, fdsets: &[u32]) -> Value {
     let number = |path: &str| node.and_then(|node| node.pointer(path)).and_then(Value::as_u64);
     json!({
-        "path": spec.path.to_string_lossy(),
+        "path": spec.source.is_none().then(|| spec.path.to_string_lossy()),
+        "source": spec.source,
         "format": spec.format,
         "read_only": spec.read_only,
         "share_rw": spec.share_rw,

@@ -13,7 +13,9 @@ use super::controller::ControllerRequest;
 use super::disk::DiskRequest;
 use super::nic::{NicRequest, TapSource};
 use super::place_request::PlaceRequest;
-use crate::disk::{Aio, BackingRule, Cache, DetectZeroes, Discard, DiskSpec, Format, FormatRequest};
+use crate::disk::{
+    Aio, BackingRule, Cache, Description, DetectZeroes, Discard, DiskSpec, Format, FormatRequest,
+};
 use crate::error::{Error, Result, errno};
 use crate::ids::{DeviceId, IfName, IoThread, MacAddr};
 use crate::model::{GanetiEntry, properties};
@@ -77,7 +79,8 @@ struct NicText {
 #[serde(deny_unknown_fields)]
 struct DiskText {
     id: Option<String>,
-    path: PathBuf,
+    path: Option<PathBuf>,
+    source: Option<Description>,
     serial: Option<String>,
     model: Option<String>,
     bus: Option<String>,
@@ -295,12 +298,16 @@ impl NicText {
 
 impl DiskText {
     fn request(self) -> Result<DiskRequest> {
-        if self.path.as_os_str().is_empty() {
-            return Err(Error::invalid("path is empty"));
-        }
+        let path = match (self.path, &self.source) {
+            (None, None) => return Err(Error::invalid("path is missing; a disk has a path or a source")),
+            (Some(path), _) if path.as_os_str().is_empty() => return Err(Error::invalid("path is empty")),
+            (path, _) => path.unwrap_or_default(),
+        };
         self.backing.as_ref().map_or(Ok(()), BackingRule::validate)?;
         properties::check(&self.properties)?;
-        let mut spec = DiskSpec::new(self.path, Format::Raw);
+        let mut spec = DiskSpec::new(path, Format::Raw);
+        self.source.as_ref().map_or(Ok(()), Description::check)?;
+        spec.source = self.source;
         spec.read_only = self.read_only;
         spec.share_rw = self.share_rw;
         spec.serial = self.serial;

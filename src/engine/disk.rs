@@ -61,6 +61,11 @@ impl DiskRequest {
         let mut settled = self.clone();
         dialect.settle_disk(&mut settled.spec, self.placement.ganeti.as_deref())?;
         settled.spec.validate()?;
+        if settled.spec.source.is_some() && self.format != FormatRequest::Raw {
+            return Err(Error::invalid(
+                "format with a source: the drivers of its nodes say it; leave it out",
+            ));
+        }
         Ok(settled)
     }
 }
@@ -109,11 +114,14 @@ impl GuestState {
         self.contents().dialect().check_disk(&spec, request.placement.ganeti.as_deref())?;
         self.check_unshared(&spec, &image).await?;
         self.check_model(DeviceKind::Disk, &spec.model, deadline).await?;
+        self.check_drivers(&spec, deadline).await?;
         if let Some(why) = self.defer_reason(DeviceKind::Disk, &spec.model, request.placement.bus()) {
             return Ok(Preparation::Later(Spec::Disk(spec), why));
         }
         self.check_helpers(&Spec::Disk(spec.clone()), deadline).await?;
-        self.check_passes_descriptors("the image of a disk")?;
+        if !image.layers.is_empty() {
+            self.check_passes_descriptors("the image of a disk")?;
+        }
         self.refuse_while_migrating(deadline).await?;
         Ok(Preparation::Now((spec, image)))
     }
@@ -160,11 +168,11 @@ pub(crate) fn files_to_compare<'a, Fd>(
 ) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     for (_, other) in devices.filter_map(as_disk) {
-        if !may_share(spec, other) || (image.layers.len() > 1 && !other.read_only) {
-            paths.push(other.path.clone());
+        if !may_share(spec, other) || (image.layers.iter().any(|layer| layer.is_below) && !other.read_only) {
+            paths.extend(other.own_files().into_iter().map(Path::to_owned));
         }
         if !spec.read_only {
-            paths.extend(below(other).map(Path::to_owned));
+            paths.extend(other.files_below().into_iter().map(Path::to_owned));
         }
     }
     sorted::set(paths).into_iter().collect()
@@ -182,8 +190,9 @@ pub(crate) fn check_unshared<'a, Fd>(
     image: &disk::Image<Fd>,
     files: &BTreeMap<PathBuf, disk::Identity>,
 ) -> Result<()> {
-    let top = image.layers.first().map(|layer| layer.identity);
-    let is_at = |identity: disk::Identity, path: &Path| files.get(path) == Some(&identity);
+    let is_at = |layer: &disk::Layer<Fd>, path: &Path| files.get(path) == Some(&layer.identity);
+    let (bases, own): (Vec<_>, Vec<_>) = image.layers.iter().partition(|layer| layer.is_below);
+    let own_at = |path: &Path| own.iter().find(|layer| is_at(layer, path));
     let conflict = |text: String| Err(Error::new(ErrorKind::Conflict, text));
     for (device, other) in devices.filter_map(as_disk) {
         if let Some(same) = same_serial(spec, other) {
@@ -196,29 +205,35 @@ pub(crate) fn check_unshared<'a, Fd>(
             let text = "which makes both one disk for a guest with multipath; take another one";
             return conflict(format!("wwn {wwn:#x} is used by {} of this guest, {text}", device.id));
         }
-        if !may_share(spec, other) && top.is_some_and(|top| is_at(top, &other.path)) {
+        let mut shared =
+            other.own_files().into_iter().filter_map(own_at).map(|layer| layer.path.display().to_string());
+        let is_same_source = spec.source.is_some() && spec.source == other.source;
+        let shared = shared.next().or_else(|| is_same_source.then(|| spec.title().into_owned()));
+        if let Some(shared) = shared.filter(|_| !may_share(spec, other)) {
             return conflict(format!(
-                "{} is used by {} of this guest; set share_rw or read_only on both to attach it twice",
-                spec.path.display(),
+                "{shared} is used by {} of this guest; set share_rw or read_only on both to attach it twice",
                 device.id
             ));
         }
-        let mut bases = image.layers.iter().skip(1);
-        if let Some(base) = bases.find(|layer| !other.read_only && is_at(layer.identity, &other.path)) {
+        let is_written = |layer: &&&disk::Layer<Fd>| {
+            !other.read_only && other.own_files().into_iter().any(|path| is_at(layer, path))
+        };
+        if let Some(base) = bases.iter().find(is_written) {
             return conflict(format!(
                 "{} is a backing file of {}, and {} of this guest writes to it, which destroys what is above it; make that disk \
                  read_only, or take another image",
                 base.path.display(),
-                spec.path.display(),
+                spec.title(),
                 device.id
             ));
         }
-        if !spec.read_only && top.is_some_and(|top| below(other).any(|path| is_at(top, path))) {
+        let mut written = other.files_below().into_iter().filter_map(own_at).filter(|_| !spec.read_only);
+        if let Some(written) = written.next() {
             return conflict(format!(
                 "{} is a backing file of {}, which {} of this guest uses, and which is destroyed by writing to it; set read_only, or \
                  take another image",
-                spec.path.display(),
-                other.path.display(),
+                written.path.display(),
+                other.title(),
                 device.id
             ));
         }
@@ -237,11 +252,6 @@ fn same_serial<'a>(spec: &'a DiskSpec, other: &DiskSpec) -> Option<&'a str> {
 
 fn may_share(spec: &DiskSpec, other: &DiskSpec) -> bool {
     (spec.share_rw && other.share_rw) || (spec.read_only && other.read_only)
-}
-
-/// What a disk has below its own image, as that was when it was added.
-fn below(disk: &DiskSpec) -> impl Iterator<Item = &Path> {
-    disk.chain.iter().flat_map(|chain| chain.layers.iter().skip(1)).map(|layer| layer.path.as_path())
 }
 
 fn as_disk(device: &Device) -> Option<(&Device, &DiskSpec)> {

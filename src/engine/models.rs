@@ -7,10 +7,13 @@ use serde_json::Value;
 use super::add_item::AddRequest;
 use super::guest_state::GuestState;
 use super::limit::Deadline;
+use super::store_step::Undurable;
+use crate::disk::DiskSpec;
 use crate::disk::models::LIVE_DISK_MODELS;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::DeviceKind;
 use crate::net::models;
+use crate::qmp::drivers;
 use crate::qmp::properties::{self, Properties};
 use crate::sanitize::readable;
 use crate::store::Format;
@@ -93,6 +96,26 @@ impl GuestState {
                     return refuse(&text);
                 }
             };
+        }
+        Ok(())
+    }
+
+    /// Refuses a source with a driver that this QEMU does not have, as of a module in a package that is not
+    /// installed, or with a member that it does not know. Recorded for the next boot, such a one would keep
+    /// the guest from starting.
+    pub(super) async fn check_drivers(&mut self, spec: &DiskSpec, deadline: &Deadline) -> Result<()> {
+        let Some(source) = &spec.source else { return Ok(()) };
+        let nodes = source.opened_by_qemu();
+        if nodes.is_empty() {
+            return Ok(());
+        }
+        let questions = nodes.iter().map(|node| drivers::question(node)).collect();
+        let batch = self.send(Undurable::UnnamedNode.may(), questions, deadline).await;
+        if let Some(error) = batch.failure {
+            return Err(error.with_step("ask QEMU for its block drivers"));
+        }
+        for (node, reply) in nodes.into_iter().zip(batch.replies) {
+            drivers::read(node, reply.unwrap_or_else(|| Err(Error::no_reply())), self.version)?;
         }
         Ok(())
     }

@@ -90,6 +90,12 @@ impl GuestState {
     ) -> Result<Option<Device>> {
         let placement = &request.placement;
         let Some(id) = self.foreign_device(placement, deadline).await? else { return Ok(None) };
+        if request.spec.source.is_some() {
+            return Err(conflict(
+                &id,
+                "and cannot be recorded: QEMU does not show a source as it was described",
+            ));
+        }
         let recognized = self.recognize(&id, Some(request.spec.path.clone()), deadline).await?;
         let mut device = self.device_of(id, recognized, placement);
         if let Spec::Disk(found) = &mut device.spec {

@@ -8,11 +8,12 @@ use super::inventory;
 use super::limit::Deadline;
 use super::overlay::refuse_overlay;
 use super::store_step::Undurable;
-use crate::disk::{DiskSpec, Format, Kind};
+use crate::disk::{DiskSpec, Format, Kind, Layer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{BackendNames, Device, DeviceKind, Presence, Spec};
 use crate::qmp::Command;
 use crate::sorted::object;
+use crate::sys::descriptor::Descriptor;
 
 /// QEMU counts whole sectors, in bytes.
 const SECTOR: u64 = 512;
@@ -58,7 +59,7 @@ impl GuestState {
         let device = self.changeable(id, DeviceKind::Disk)?;
         refuse_overlay(&device, "merge it into the disk's image with block-commit first")
             .map_err(describe)?;
-        let sizes = self.sizes(&device, spec, deadline).await.map_err(describe)?;
+        let sizes = self.sizes(&device, spec, wanted, deadline).await.map_err(describe)?;
         let bytes = sizes.settle(wanted).map_err(describe)?;
         if is_same(bytes, sizes.seen) && is_same(bytes, sizes.real) {
             return Ok((device, sizes.seen));
@@ -78,11 +79,25 @@ impl GuestState {
         }
     }
 
-    async fn sizes(&mut self, device: &Device, spec: &DiskSpec, deadline: &Deadline) -> Result<Sizes> {
+    async fn sizes(
+        &mut self,
+        device: &Device,
+        spec: &DiskSpec,
+        wanted: NewSize,
+        deadline: &Deadline,
+    ) -> Result<Sizes> {
         let image = self.open_image(spec).await?;
-        let fixed = spec.format == Format::Raw
-            && image.layers.first().is_some_and(|layer| layer.kind == Kind::HostDevice);
-        Ok(Sizes { seen: self.size_seen(device, deadline).await?, real: image.size, fixed })
+        let seen = self.size_seen(device, deadline).await?;
+        let is_device =
+            |layer: &Layer<Descriptor>| layer.format == Format::Raw && layer.kind == Kind::HostDevice;
+        match image.size {
+            Some(real) => Ok(Sizes { seen, real, fixed: image.layers.first().is_some_and(is_device) }),
+            // QEMU refuses what it cannot do.
+            None if wanted.bytes.is_some() => Ok(Sizes { seen, real: seen, fixed: false }),
+            None => Err(Error::invalid(
+                "QEMU opens the disk's source by itself, so that its size is not known here; say it",
+            )),
+        }
     }
 
     /// What the guest sees of a disk, in bytes.

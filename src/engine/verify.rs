@@ -295,7 +295,7 @@ fn expectations(device: &Device, address: &Address) -> Map<String, Value> {
 
 fn compare_overlay(device: &Device, differences: &mut Vec<Difference>) {
     if let (Spec::Disk(spec), Some(overlay)) = (&device.spec, overlay_of(device)) {
-        let recorded = format!("image {}", spec.path.display());
+        let recorded = format!("image {}", spec.title());
         differences.push(Difference::new(Mismatch::Backend, &device.id, recorded, overlay));
     }
 }
@@ -321,7 +321,7 @@ fn compare_node(
     }
     verify_disk::compare_settings(device, spec, node, differences);
     let seen = inventory::virtual_size(node);
-    let real = image.ok().map(|image| image.size);
+    let real = image.ok().and_then(|image| image.size);
     if let (Some(seen), Some(real)) = (seen, real) {
         // QEMU counts whole sectors.
         if seen.div_ceil(512) != real.div_ceil(512) {
@@ -332,7 +332,7 @@ fn compare_node(
 }
 
 fn recorded_files(spec: &DiskSpec) -> String {
-    let Some(chain) = &spec.chain else { return format!("image {:?}", spec.path) };
+    let Some(chain) = &spec.chain else { return format!("image {:?}", spec.title()) };
     let files: Vec<String> = chain.layers.iter().map(|layer| format!("{:?}", layer.path)).collect();
     format!("image of {}", files.join(" over "))
 }

@@ -28,7 +28,12 @@ pub(super) fn compare_settings(
     if let Some(driver) = node.get("drv").and_then(Value::as_str) {
         // A raw image has no format node of its own, but the driver of its file.
         let found = if driver == Format::Qcow2.as_str() { Format::Qcow2 } else { Format::Raw };
-        notify(format!("format {}", spec.format.as_str()), format!("format {}", found.as_str()));
+        match &spec.source {
+            Some(source) => {
+                notify(format!("driver {}", source.driver()), format!("driver {}", readable(driver)))
+            }
+            None => notify(format!("format {}", spec.format.as_str()), format!("format {}", found.as_str())),
+        }
     }
     for (name, recorded) in [("direct", spec.cache.direct()), ("no-flush", spec.cache.no_flush())] {
         if let Some(found) = node.pointer(&format!("/cache/{name}")).and_then(Value::as_bool) {

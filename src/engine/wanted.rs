@@ -1,8 +1,6 @@
 //! What is to be done so that a guest has the devices of a wanted list: a decision from what is recorded and
 //! what is wanted. Nothing is done here, and QEMU is not asked.
 
-use std::path::PathBuf;
-
 use super::action::{Action, Change};
 use super::add_item::AddRequest;
 use crate::disk::DiskSpec;
@@ -184,9 +182,9 @@ fn is_any_of_bus(place: &Address) -> bool {
 }
 
 fn share_something(own: &DiskSpec, other: &DiskSpec) -> bool {
-    let below = other.chain.iter().flat_map(|chain| chain.layers.iter());
-    let images: Vec<&PathBuf> = std::iter::once(&other.path).chain(below.map(|layer| &layer.path)).collect();
-    images.contains(&&own.path)
+    let images = [other.own_files(), other.files_below()].concat();
+    own.own_files().iter().any(|path| images.contains(path))
+        || (own.source.is_some() && own.source == other.source)
         || (own.serial.is_some() && own.serial == other.serial)
         || (own.wwn.is_some() && own.wwn == other.wwn)
 }

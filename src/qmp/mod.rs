@@ -7,6 +7,7 @@ pub mod address;
 pub mod capabilities;
 mod client;
 mod dial;
+pub mod drivers;
 mod events;
 mod frame;
 mod in_flight;

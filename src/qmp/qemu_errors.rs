@@ -34,6 +34,10 @@ pub enum Refusal {
     Migrating,
     /// The monitor's capabilities were negotiated before.
     AlreadyNegotiated,
+    /// QEMU does not have the block driver.
+    NoDriver,
+    /// The name is none that a block node can have.
+    NodeName,
 }
 
 impl Refusal {
@@ -50,6 +54,8 @@ impl Refusal {
             Self::ReadOnlyDevice => Some(ErrorKind::Host),
             Self::Migrating => Some(ErrorKind::Migrating),
             Self::Absent | Self::InUse | Self::AlreadyUnplugging | Self::AlreadyNegotiated => None,
+            // The one who asks for a driver says which.
+            Self::NoDriver | Self::NodeName => None,
         }
     }
 
@@ -146,6 +152,12 @@ pub static ROWS: &[Row] = &[
     },
     row(&["qom-get"], "Property '*' not found", ALL, Refusal::Absent),
     row(&["closefd", "remove-fd"], "File descriptor named '*' not found", ALL, Refusal::Absent),
+    row(&["blockdev-add"], "Invalid node name", ONLY_5_2, Refusal::NodeName),
+    row(&["blockdev-add"], "Invalid node-name: '*'", SINCE_7_2, Refusal::NodeName),
+    // Of a module that is not installed; the others are not in the schema.
+    row(&["blockdev-add"], "Unknown driver '*'", ALL, Refusal::NoDriver),
+    row(&["blockdev-add"], "Parameter 'driver' does not accept value '*'", SINCE_7_2, Refusal::NoDriver),
+    row(&["blockdev-add"], "Invalid parameter '*'", ONLY_5_2, Refusal::NoDriver),
     row(&["blockdev-del"], "Cannot find node ", ONLY_5_2, Refusal::Absent),
     row(&["blockdev-del"], "Failed to find node with node-name='*'", SINCE_7_2, Refusal::Absent),
     // A device uses it; QEMU lets go of a node some 55 ms after its device has left the bus. Or an export.

@@ -112,6 +112,7 @@ static void guests(void)
 {
     struct kvm_hotplug_nic nic = {.queues = 1};
     struct kvm_hotplug_disk disk = {.path = "/x"};
+    struct kvm_hotplug_source source = {.nbd_host = "x"};
     struct kvm_hotplug_controller controller = {.slot = 0};
     struct kvm_hotplug_del_options removal = {.id = "x"};
     struct kvm_hotplug_add_batch batch = {.nic_count = 0};
@@ -125,6 +126,8 @@ static void guests(void)
     size_t count;
 
     null(kvm_hotplug_add_nic(NULL, &nic, sizeof nic, NULL, 0, &failure), "guest handle");
+    null(kvm_hotplug_source_json(NULL, sizeof source, &text, &failure), "source");
+    null(kvm_hotplug_source_json(&source, sizeof source, NULL, &failure), "ret_json");
     null(kvm_hotplug_add_disk(NULL, &disk, sizeof disk, NULL, 0, &failure), "guest handle");
     null(kvm_hotplug_add_controller(NULL, &controller, sizeof controller, NULL, 0, &failure), "guest handle");
     null(kvm_hotplug_del(NULL, &removal, sizeof removal, NULL, 0, &failure), "guest handle");

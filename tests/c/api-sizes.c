@@ -68,6 +68,7 @@ static const struct kvm_hotplug_del_batch gone = {.timeout_ms = 1};
     X(kvm_hotplug_add_disk, disk_size, kvm_hotplug_disk, (guest, IN(kvm_hotplug_disk), size, NULL, 0, &failure)) \
     X(kvm_hotplug_add_disk, device_size, kvm_hotplug_device, \
       (guest, &disk, sizeof disk, OUT(kvm_hotplug_device), size, &failure)) \
+    X(kvm_hotplug_source_json, source_size, kvm_hotplug_source, (IN(kvm_hotplug_source), size, &text, &failure)) \
     X(kvm_hotplug_add_controller, controller_size, kvm_hotplug_controller, \
       (guest, IN(kvm_hotplug_controller), size, NULL, 0, &failure)) \
     X(kvm_hotplug_add_controller, device_size, kvm_hotplug_device, \
@@ -130,6 +131,7 @@ static const struct {
     {"kvm_hotplug_tap", 32},       {"kvm_hotplug_controller", 40},  {"kvm_hotplug_add_batch", 56},
     {"kvm_hotplug_del_batch", 24}, {"kvm_hotplug_command", 32},     {"kvm_hotplug_event", 344},
     {"kvm_hotplug_slot", 152},     {"kvm_hotplug_difference", 712}, {"kvm_runtime_adopt_options", 56},
+    {"kvm_hotplug_source", 120},
 };
 
 static const struct entry {

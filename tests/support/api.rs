@@ -173,6 +173,8 @@ pub struct DiskArgs {
     pub iothread: Option<IoThread>,
     /// What Ganeti has of it.
     pub ganeti: Option<String>,
+    /// Instead of the path, as JSON text.
+    pub source: Option<String>,
 }
 
 #[derive(Clone, Debug, Default)]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kvm_hotplug::Error;
-use kvm_hotplug::disk::{Cache, DiskSpec, Format, FormatRequest};
+use kvm_hotplug::disk::{Cache, Description, DiskSpec, Format, FormatRequest};
 use kvm_hotplug::guest::{
     self, Access, AddRequest, Apply, ControllerRequest, DeferReason, DeviceInfo, DeviceState, DiskRequest,
     Guest, Listener, NewSize, NicRequest, Outcome, PendingReason, Placement, RawCommand, Removal,
@@ -443,6 +443,7 @@ fn nic_request(nic: &NicArgs) -> Result<NicRequest, Failure> {
 
 fn disk_request(disk: &DiskArgs) -> Result<DiskRequest, Failure> {
     let mut spec = DiskSpec::new(&disk.path, Format::Raw);
+    spec.source = disk.source.as_deref().map(Description::parse).transpose()?;
     spec.serial = disk.serial.clone();
     spec.read_only = disk.read_only;
     spec.share_rw = disk.share_rw;

@@ -17,10 +17,15 @@ type SCSIAddress struct {
 	LUN int `json:"lun"`
 }
 
-// Disk is one to add. The zero value of everything but Path is the default: a writable raw image as virtio-blk-pci.
+// Disk is one to add. The zero value of everything but Path, or Source, is the default: a writable raw image as virtio-blk-pci.
 type Disk struct {
-	// Path is the absolute path of an image file or block device. Required.
-	Path string `json:"path"`
+	// Path is the absolute path of an image file or block device. Required without a Source.
+	Path string `json:"path,omitempty"`
+	// Source is, instead of Path and Format, a block node as QEMU's blockdev-add takes it, with the nodes below it; [NBD], [RBD]
+	// and [LUKS] make common ones. No node has a name, and the read-only, cache, discard and detect-zeroes of the first one come
+	// from this struct. The library opens the files and block devices in it, and QEMU what is behind a network. A qcow2 without
+	// "backing" has none. While QEMU connects, it answers nothing.
+	Source json.RawMessage `json:"source,omitempty"`
 	// ID of device and block node: a letter, then up to 30 letters, digits, '-', '.' or '_'. Empty for
 	// "disk-pci-<slot>", or "disk-pci-<bus>" on a root port; for a SCSI disk, "disk-<controller>-<target>".
 	ID string `json:"id,omitempty"`
@@ -113,7 +118,7 @@ func (g *Guest) PlanDisk(ctx context.Context, disk Disk) (Plan, error) {
 
 func (d *Disk) request(memory *arena) C.struct_kvm_hotplug_disk {
 	request := C.struct_kvm_hotplug_disk{
-		path:                memory.required("the path", d.Path),
+		path:                memory.optional("the path", d.Path),
 		id:                  memory.optional("the id", d.ID),
 		serial:              memory.optional("the serial", d.Serial),
 		model:               memory.optional("the model", d.Model),
@@ -133,6 +138,7 @@ func (d *Disk) request(memory *arena) C.struct_kvm_hotplug_disk {
 	if d.MakeIOThread {
 		request.flags |= C.KVM_HOTPLUG_MAKE_IOTHREAD
 	}
+	request.source = memory.optional("the source", string(d.Source))
 	request.properties = memory.object("Properties", d.Properties)
 	request.ganeti_entry = memory.optional("Ganeti's entry", string(d.GanetiEntry))
 	request.backing = C.uint32_t(d.Backing)

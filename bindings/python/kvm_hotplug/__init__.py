@@ -63,6 +63,7 @@ from .events import Event
 from .guest import Guest
 from .requests import NIC, Bandwidth, BootOptions, Controller, Disk, SCSIAddress
 from .runtime import Runtime
+from .sources import LUKS, NBD, RBD
 from .tap import Tap
 
 __all__ = [
@@ -101,11 +102,14 @@ __all__ = [
     "IOAction",
     "Incoming",
     "KvmHotplugError",
+    "LUKS",
     "Machine",
+    "NBD",
     "NIC",
     "Plan",
     "Problem",
     "ProblemKind",
+    "RBD",
     "Reason",
     "Result",
     "Runtime",

@@ -765,6 +765,29 @@ class kvm_hotplug_disk(Structure):
         ("ganeti_entry", c_char_p),
         ("properties", c_char_p),
         ("iothread", c_char_p),
+        ("source", c_char_p),
+    ]
+
+
+class kvm_hotplug_source(Structure):
+    _fields_ = [
+        ("nbd_socket", c_char_p),
+        ("nbd_host", c_char_p),
+        ("nbd_export", c_char_p),
+        ("nbd_tls_creds", c_char_p),
+        ("nbd_tls_hostname", c_char_p),
+        ("rbd_pool", c_char_p),
+        ("rbd_image", c_char_p),
+        ("rbd_namespace", c_char_p),
+        ("rbd_snapshot", c_char_p),
+        ("rbd_user", c_char_p),
+        ("rbd_conf", c_char_p),
+        ("luks_path", c_char_p),
+        ("luks_key_secret", c_char_p),
+        ("nbd_port", c_uint32),
+        ("nbd_reconnect_delay", c_uint32),
+        ("nbd_open_timeout", c_uint32),
+        ("reserved", c_uint32),
     ]
 
 
@@ -928,7 +951,8 @@ SIZES = {
     kvm_hotplug_open_options: 16,
     kvm_hotplug_device: 960,
     kvm_hotplug_nic: 152,
-    kvm_hotplug_disk: 144,
+    kvm_hotplug_disk: 152,
+    kvm_hotplug_source: 120,
     kvm_hotplug_controller: 56,
     kvm_hotplug_add_batch: 56,
     kvm_hotplug_del_options: 16,
@@ -1002,6 +1026,9 @@ PROTOTYPES = {
     "kvm_hotplug_add_disk": (c_int, [
         POINTER(kvm_hotplug), POINTER(kvm_hotplug_disk), c_size_t, POINTER(kvm_hotplug_device), c_size_t,
         POINTER(POINTER(kvm_hotplug_error)),
+    ]),
+    "kvm_hotplug_source_json": (c_int, [
+        POINTER(kvm_hotplug_source), c_size_t, POINTER(POINTER(c_char)), POINTER(POINTER(kvm_hotplug_error)),
     ]),
     "kvm_runtime_set_backing": (c_int, [
         POINTER(kvm_runtime), c_uint32, POINTER(c_char_p), c_uint32, POINTER(POINTER(kvm_hotplug_error)),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Mapping, Optional, Sequence, Tuple, Union
 
 from . import _abi
 from ._abi import AIO, Backing, Cache, DetectZeroes, Discard, Flag, Format, Incoming, Vhost
-from ._arguments import Text, encoded, integers, json_object, number, optional, signed, texts
+from ._arguments import Text, integers, json_object, number, optional, signed, texts
 
 #: Names and values of a device's properties.
 Properties = Mapping[str, Union[str, int, bool]]
@@ -146,10 +146,10 @@ class SCSIAddress:
 
 @dataclass
 class Disk:
-    """A disk to add. The default, besides path, is a writable raw image as virtio-blk-pci."""
+    """A disk to add. The default, besides path or source, is a writable raw image as virtio-blk-pci."""
 
-    #: Absolute path of an image file or block device.
-    path: Text
+    #: Absolute path of an image file or block device. Required without a source.
+    path: Optional[Text] = None
     #: Id of device and block node, of the same form as a NIC's. None for "disk-pci-<slot>", or
     #: "disk-pci-<bus>" on a root port; for a SCSI disk "disk-<controller>-<target>".
     id: Optional[str] = None
@@ -207,11 +207,16 @@ class Disk:
     adopt: bool = False
     #: Do not wait for QEMU. The answer is Answer.PENDING; EventType.ADDED or EventType.ADD_FAILED follows.
     no_wait: bool = False
+    #: Instead of path and format: a block node as QEMU's blockdev-add takes it, with the nodes below it; NBD,
+    #: RBD and LUKS make common ones. No node has a name, and the read-only, cache, discard and detect-zeroes
+    #: of the first one come from this class. The library opens the files and block devices in it, and QEMU
+    #: what is behind a network. A qcow2 without "backing" has none. While QEMU connects, it answers nothing.
+    source: Optional[Mapping[str, Any]] = None
 
     def _request(self, milliseconds: int = 0) -> _abi.kvm_hotplug_disk:
         place = self.scsi or SCSIAddress()
         return _abi.kvm_hotplug_disk(
-            path=encoded("path", self.path),
+            path=optional("path", self.path),
             id=optional("id", self.id),
             serial=optional("serial", self.serial),
             model=optional("model", self.model),
@@ -236,6 +241,7 @@ class Disk:
             ganeti_entry=optional("ganeti_entry", self.ganeti_entry),
             properties=json_object("properties", self.properties),
             iothread=optional("iothread", self.iothread),
+            source=json_object("source", self.source),
             flags=flags(
                 boot_index=self.boot_index is not None,
                 disk_scsi_address=self.scsi is not None,

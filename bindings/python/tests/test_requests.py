@@ -9,7 +9,10 @@ from unittest import mock
 
 from kvm_hotplug import (
     AIO,
+    LUKS,
+    NBD,
     NIC,
+    RBD,
     Backing,
     Bandwidth,
     BootOptions,
@@ -44,6 +47,7 @@ TEXTS = {
     "ganeti_entry": '{"uuid": "u"}',
 }
 PROPERTIES = '{"packed": true}'
+SOURCE = '{"driver": "null-co"}'
 VALUES = {
     "vhost": Vhost.REQUIRED,
     "format": Format.QCOW2,
@@ -56,6 +60,7 @@ VALUES = {
     "properties": {"packed": True},
     "inbound": Bandwidth(51, 52),
     "outbound": Bandwidth(53, 54),
+    "source": {"driver": "null-co"},
 }
 
 
@@ -111,12 +116,29 @@ class Requests(TestCase):
             backing_paths=[b"/srv/a", b"/srv/b"],
             backing_count=2,
             properties=PROPERTIES,
+            source=SOURCE,
         )
         wanted = Flag.DISK_READ_ONLY | Flag.DISK_SHARE_RW | Flag.DISK_SCSI_ADDRESS | Flag.DISK_ACCEPT_CHAIN
         self.assertEqual(struct.flags, wanted | Flag.BOOT_INDEX | Flag.LIVE_ONLY | Flag.NO_WAIT | Flag.ADOPT)
         flags = Disk("/a", scsi=SCSIAddress(), boot_index=0)._request().flags
         self.assertEqual(flags, Flag.DISK_SCSI_ADDRESS | Flag.BOOT_INDEX)
         self.assertEqual(Disk("/a")._request().flags, 0)
+
+    def test_common_sources(self) -> None:
+        unix = {"type": "unix", "path": "/run/a"}
+        made = NBD(socket="/run/a", export="x", reconnect_delay=5).source()
+        self.assertEqual(made, {"driver": "nbd", "server": unix, "export": "x", "reconnect-delay": 5})
+        made = NBD(host="::1", port=7, tls_creds="t", tls_hostname="h", open_timeout=3).source()
+        inet = {"type": "inet", "host": "::1", "port": "7"}
+        tls = {"tls-creds": "t", "tls-hostname": "h", "open-timeout": 3}
+        self.assertEqual(made, {"driver": "nbd", "server": inet, **tls})
+        parts = {"pool": "p", "image": "i", "namespace": "n", "snapshot": "s", "user": "u", "conf": "/c"}
+        self.assertEqual(RBD(**parts).source(), {"driver": "rbd", **parts})
+        made = LUKS("/srv/a", "key").source()
+        file = {"driver": "file", "filename": "/srv/a"}
+        self.assertEqual(made, {"driver": "luks", "key-secret": "key", "file": file})
+        with self.assertRaises(KvmHotplugError):
+            NBD().source()
 
     def test_controller(self) -> None:
         self.assertEqual(self.comes(filled(Controller), properties=PROPERTIES).flags, Flag.LIVE_ONLY | Flag.NO_WAIT)

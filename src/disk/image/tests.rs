@@ -1,6 +1,7 @@
 use std::process::Command;
 
 use super::*;
+use crate::disk::Identity;
 use crate::disk::spec::Cache;
 
 /// Images made by qemu-img in a directory whose file system takes O_DIRECT, which /tmp need not.
@@ -55,7 +56,7 @@ fn chain_is_opened_top_first() {
     for cache in [Cache::Writeback, Cache::None] {
         spec.cache = cache;
         let image = open(&spec).unwrap();
-        assert_eq!((image.size, image.probed_backing), (9 << 20, false));
+        assert_eq!((image.size, image.probed_backing), (Some(9 << 20), false));
         let seen: Vec<_> =
             image.layers.iter().map(|l| (l.path.clone(), l.format, l.read_only, l.direct)).collect();
         let direct = cache == Cache::None;
@@ -79,17 +80,17 @@ fn format_is_believed_not_guessed() {
     dir.qemu_img("create -q -f raw a.img 1M");
     let as_raw = open(&dir.spec("a.qcow2", Format::Raw)).unwrap();
     assert_eq!(as_raw.layers[0].format, Format::Raw);
-    assert_eq!(as_raw.size, std::fs::metadata(dir.path("a.qcow2")).unwrap().len());
+    assert_eq!(as_raw.size.unwrap(), std::fs::metadata(dir.path("a.qcow2")).unwrap().len());
     assert_refused(open(&dir.spec("a.img", Format::Qcow2)), ErrorKind::Format, "declared as qcow2");
     for (name, format, size) in [("a.qcow2", Format::Qcow2, 4 << 20), ("a.img", Format::Raw, 1 << 20)] {
         let wrong = if format == Format::Raw { Format::Qcow2 } else { Format::Raw };
         let mut spec = dir.spec(name, wrong);
         let image = resolve(&mut spec, FormatRequest::Probe, &BackingRule::OwnDirectory).unwrap();
-        assert_eq!((spec.format, spec.probe_backing, image.size), (format, false, size));
+        assert_eq!((spec.format, spec.probe_backing, image.size), (format, false, Some(size)));
     }
     std::fs::write(dir.path("empty"), "").unwrap();
     let mut spec = dir.spec("empty", Format::Raw);
-    assert_eq!(resolve(&mut spec, FormatRequest::Probe, &BackingRule::OwnDirectory).unwrap().size, 0);
+    assert_eq!(resolve(&mut spec, FormatRequest::Probe, &BackingRule::OwnDirectory).unwrap().size, Some(0));
 }
 
 #[test]
@@ -221,6 +222,7 @@ fn only_a_scsi_device_is_handed_through() {
         read_only: false,
         direct: false,
         identity: Identity::Device(0),
+        is_below: false,
     };
     let error = check_passthrough(&layer).unwrap_err();
     assert!(error.message().contains("does not take SCSI commands (SG_IO: "), "{error}");

@@ -39,6 +39,8 @@ pub(in crate::engine) enum Undurable {
     Orphan,
     /// An fdset that was kept for the next try of an add that is taken back.
     RetainedFd,
+    /// A node under a name that none can have, by which QEMU says whether it has the driver.
+    UnnamedNode,
 }
 
 impl<S> Journaled<S> {

@@ -163,5 +163,5 @@ fn volume(path: &Path) -> Option<(String, String)> {
 
 /// Bytes; 0 for what cannot be opened.
 fn size(spec: &DiskSpec) -> u64 {
-    disk::image::open(spec).map_or(0, |image| image.size)
+    disk::image::open(spec).ok().and_then(|image| image.size).unwrap_or_default()
 }

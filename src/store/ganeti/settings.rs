@@ -35,6 +35,11 @@ impl List {
 
     /// Fills in what a request for a disk leaves at its default.
     pub(crate) fn settle_disk(&self, spec: &mut DiskSpec, entry: Option<&GanetiEntry>) -> Result<()> {
+        if spec.source.is_some() {
+            return Err(Error::invalid(
+                "a source has no place in a Ganeti list; name a path, or convert the record",
+            ));
+        }
         let params = self.params()?;
         let cache = params.cache(self.dev_type(spec, entry)?);
         settle(&mut spec.cache, cache, Cache::default(), "cache", |cache| {

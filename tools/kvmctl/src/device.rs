@@ -230,7 +230,7 @@ fn settings(spec: &Spec) -> Settings<'_> {
 
 /// What QEMU opens.
 pub(crate) fn path(disk: &DiskSpec) -> String {
-    disk.uri.clone().unwrap_or_else(|| disk.path.to_string_lossy().into_owned())
+    disk.title().into_owned()
 }
 
 /// The backend of a device, in words.

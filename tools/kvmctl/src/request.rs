@@ -63,6 +63,9 @@ pub(crate) fn limits(arguments: &LimitArguments) -> Result<Limits> {
 
 /// The image: the shell's folder counts, unless --path names it.
 fn image(arguments: &DiskArguments) -> Result<PathBuf> {
+    if arguments.source.given().is_some() {
+        return Ok(PathBuf::new());
+    }
     let given = arguments.path.as_deref().or(arguments.file.as_deref()).unwrap_or_default();
     if given.is_empty() {
         return Err(Error::invalid("path is empty").into());
@@ -75,6 +78,7 @@ fn image(arguments: &DiskArguments) -> Result<PathBuf> {
 
 pub(crate) fn disk(arguments: &DiskArguments) -> Result<DiskRequest> {
     let mut spec = DiskSpec::new(image(arguments)?, Format::Raw);
+    spec.source = arguments.source.given().cloned();
     spec.read_only = arguments.read_only;
     spec.share_rw = arguments.share_rw;
     spec.serial.clone_from(&arguments.serial);

@@ -10,6 +10,18 @@ use crate::command::{Answer, Descriptor, Effect, File, QmpError};
 /// QEMU's limit, without the final NUL.
 const MAX_NODE_NAME: usize = 31;
 
+/// Drivers over files.
+const DRIVERS: [&str; 7] = ["copy-on-read", "file", "host_cdrom", "host_device", "luks", "qcow2", "raw"];
+
+/// Drivers that need no file.
+const REMOTE: [&str; 3] = ["nbd", "null-aio", "null-co"];
+
+/// Drivers whose module is not installed.
+const IN_MODULES: [&str; 5] = ["https", "iscsi", "nfs", "rbd", "ssh"];
+
+/// Of a disk behind a network that does not say, in bytes.
+const REMOTE_SIZE: u64 = 1 << 20;
+
 /// What is opened for a node.
 #[derive(Default)]
 struct Opened {
@@ -26,6 +38,13 @@ struct Wanted<'a> {
 
 impl Model {
     pub(super) fn blockdev_add(&mut self, name: &str, arguments: &Value) -> Answer {
+        self.check_driver(arguments)?;
+        if !name.starts_with(|first: char| first.is_ascii_alphabetic()) {
+            return Err(QmpError::generic(match self.version.has_old_texts() {
+                true => "Invalid node name".into(),
+                false => format!("Invalid node-name: '{name}'"),
+            }));
+        }
         if name.len() > MAX_NODE_NAME {
             return Err(QmpError::generic("Node name too long"));
         }
@@ -47,16 +66,30 @@ impl Model {
         Ok(json!({}))
     }
 
+    /// Whether it has the driver. Those of modules are in the schema of every QEMU, and in none as it is
+    /// modelled.
+    fn check_driver(&self, options: &Value) -> Result<(), QmpError> {
+        let driver = options.get("driver").and_then(Value::as_str).unwrap_or_default();
+        if DRIVERS.contains(&driver) || REMOTE.contains(&driver) {
+            return Ok(());
+        }
+        Err(QmpError::generic(match self.version.has_old_texts() {
+            _ if IN_MODULES.contains(&driver) => format!("Unknown driver '{driver}'"),
+            true => format!("Invalid parameter '{driver}'"),
+            false => format!("Parameter 'driver' does not accept value '{driver}'"),
+        }))
+    }
+
     /// Opens what a node and the nodes below it name; a backing image is read-only.
     fn open_below(&mut self, node: &Wanted<'_>, opened: &mut Opened) -> Result<(), QmpError> {
         let read_only = node.read_only || node.options.get("read-only") == Some(&Value::Bool(true));
         let filename = node.options.get("filename").and_then(Value::as_str);
         if let Some(filename) = filename {
             opened.sets.insert(self.open_file(filename, read_only)?);
-        } else if !node.options.get("file").is_some_and(Value::is_object) {
+        } else if !is_remote(node.options) && !node.options.get("file").is_some_and(Value::is_object) {
             return Err(QmpError::generic("Parameter 'file' is missing"));
         }
-        for (role, read_only) in [("file", read_only), ("backing", true)] {
+        for (role, read_only) in [("file", read_only), ("backing", true), ("data-file", read_only)] {
             let Some(options) = node.options.get(role).filter(|options| options.is_object()) else {
                 continue;
             };
@@ -88,6 +121,9 @@ impl Model {
 
     /// Of a node over an image of its own: a format's own size, and of all others the whole file.
     fn size_of(&self, options: &Value) -> u64 {
+        if is_remote(options) {
+            return options.get("size").and_then(Value::as_u64).unwrap_or(REMOTE_SIZE);
+        }
         let image = Self::own_set(options).and_then(|set| self.image(set));
         let is_format = options.get("driver").and_then(Value::as_str) == Some("qcow2");
         image.map_or(0, |image| if is_format { image.disk_size() } else { image.file_size() })
@@ -186,6 +222,10 @@ impl Model {
         self.sweep_fdsets(false);
         Ok(json!({}))
     }
+}
+
+fn is_remote(options: &Value) -> bool {
+    options.get("driver").and_then(Value::as_str).is_some_and(|driver| REMOTE.contains(&driver))
 }
 
 fn set_of(filename: &str) -> Option<u32> {

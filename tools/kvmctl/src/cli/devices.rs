@@ -1,10 +1,11 @@
 //! What is said of a device that is to be added or removed.
 
-use clap::{Args, ValueHint};
-use kvm_hotplug::disk::{Aio, Cache, DetectZeroes, Discard, FormatRequest};
+use clap::{ArgGroup, Args, ValueHint};
+use kvm_hotplug::disk::{Aio, Cache, Description, DetectZeroes, Discard, FormatRequest};
 use kvm_hotplug::net::vhost::VhostMode;
 use serde_json::Value;
 
+use super::sources;
 use super::values::{self, Backing};
 
 #[derive(Debug, Args)]
@@ -94,15 +95,42 @@ pub(crate) struct IoThreadArguments {
     pub(crate) shared_iothread: Option<String>,
 }
 
+/// What a disk is made of instead of a file.
 #[derive(Debug, Args)]
+pub(crate) struct SourceArguments {
+    /// Block node as QEMU's blockdev-add takes it, with those below it
+    #[arg(long, value_name = "JSON", group = "image", value_parser = sources::source)]
+    source: Option<Description>,
+    /// Network block device: unix:PATH or HOST:PORT, then export=, tls-creds=, tls-hostname=,
+    /// reconnect-delay=SECONDS, open-timeout=SECONDS
+    #[arg(long, value_name = "SERVER[,...]", group = "image", value_parser = sources::nbd)]
+    nbd: Option<Description>,
+    /// Image in Ceph: POOL/IMAGE or POOL/NAMESPACE/IMAGE, then snapshot=, user=, conf=
+    #[arg(long, value_name = "IMAGE[,...]", group = "image", value_parser = sources::rbd)]
+    rbd: Option<Description>,
+    /// Encrypted image or block device: its absolute path, then key-secret=ID of the secret in QEMU
+    #[arg(long, value_name = "FILE,key-secret=ID", group = "image", value_parser = sources::luks)]
+    luks: Option<Description>,
+}
+
+impl SourceArguments {
+    /// The one that is given, if any is.
+    pub(crate) fn given(&self) -> Option<&Description> {
+        self.source.as_ref().or(self.nbd.as_ref()).or(self.rbd.as_ref()).or(self.luks.as_ref())
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("image").required(true)))]
 pub(crate) struct DiskArguments {
     /// An image or block device
-    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath, required_unless_present = "path",
-          conflicts_with = "path")]
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath, group = "image")]
     pub(crate) file: Option<String>,
     /// The same by its absolute path
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, group = "image")]
     pub(crate) path: Option<String>,
+    #[command(flatten)]
+    pub(crate) source: SourceArguments,
     #[command(flatten)]
     pub(crate) place: PlaceArguments,
     /// Place in the firmware's boot order

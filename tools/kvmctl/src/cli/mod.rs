@@ -2,6 +2,7 @@
 
 mod common;
 mod devices;
+mod sources;
 pub(crate) mod values;
 
 use clap::{Parser, Subcommand, ValueHint};
