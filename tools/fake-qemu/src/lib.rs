@@ -24,7 +24,8 @@ mod wire;
 pub use command::{Answer, Command, Descriptor, Effect, Event, File, Outcome, QmpError, deleted};
 pub use fake::FakeQemu;
 pub use model::{
-    BelowNode, Dev, FdSet, Leaving, Machine, Model, Monitor, Netdev, Node, SetFd, UnplugBehaviour, Version,
+    BelowNode, Dev, FdSet, Leaving, Machine, Model, Monitor, Netdev, Node, SetFd, Tray, UnplugBehaviour,
+    Version,
 };
 pub use reaction::{Reaction, Said};
 pub use script::{ANY, Act, Greeting};

@@ -28,12 +28,15 @@ impl Model {
                 let new = virtio_backend(id.as_deref().unwrap_or_default());
                 self.check_drive(&driver, drive, &new)?;
             }
-            None if driver.starts_with("virtio-blk") => {
+            None if driver.starts_with("virtio-blk") || driver == "nvme" => {
                 return Err(QmpError::generic("drive property not set"));
             }
             None => {}
         }
         self.check_iothread(arguments)?;
+        if driver == "nvme" && text("serial").is_none() {
+            return Err(QmpError::generic("serial property not set"));
+        }
         let (slot, function) = address(&driver, arguments.get("addr"))?;
         self.check_slot(&driver, &bus, slot, function)?;
         if let Some(netdev) = &netdev {
@@ -139,7 +142,7 @@ impl Dev {
     /// What the block graph calls the side of a node that the device is on.
     pub(super) fn backend(&self) -> String {
         let id = self.id.as_deref().unwrap_or_default();
-        if self.unit.is_some() { id.to_owned() } else { virtio_backend(id) }
+        if self.unit.is_some() || self.driver == "nvme" { id.to_owned() } else { virtio_backend(id) }
     }
 }
 
@@ -158,7 +161,7 @@ fn is_pci_model(driver: &str) -> bool {
     kinds.iter().any(|kind| {
         let rest = driver.strip_prefix("virtio-").and_then(|rest| rest.strip_prefix(kind));
         matches!(rest, Some("-pci" | "-pci-transitional" | "-pci-non-transitional"))
-    })
+    }) || driver == "nvme"
 }
 
 pub(super) fn properties(arguments: &Value) -> std::collections::BTreeMap<String, Value> {

@@ -88,6 +88,10 @@ impl Model {
             "block_resize" => self.block_resize(command.text("node-name"), arguments),
             "object-add" => self.object_add(command.text("id"), arguments),
             "object-del" => self.object_del(command.text("id")),
+            "blockdev-open-tray" => self.open_tray(arguments),
+            "blockdev-close-tray" => self.close_tray(command.text("id")),
+            "blockdev-remove-medium" => self.remove_medium(command.text("id")),
+            "blockdev-insert-medium" => self.insert_medium(command.text("id"), command.text("node-name")),
             "device_add" => self.device_add(arguments),
             "device_del" => self.device_del(command.text("id")),
             // It knows every model that it takes, and nothing about them: each may be a NIC or a disk.

@@ -34,8 +34,19 @@ impl Model {
         };
         let has = |drive: &String| self.devices.iter().any(|device| device.drive.as_ref() == Some(drive));
         let disks = self.devices.iter().filter_map(|device| {
-            let drive = self.drives.get_key_value(device.drive.as_ref()?).map_or("", |(drive, _)| drive);
-            let mut disk = disk(drive, self.node_of(device)?)?;
+            let mut disk = match &device.drive {
+                Some(drive) => {
+                    let drive = self.drives.get_key_value(drive).map_or("", |(drive, _)| drive);
+                    disk(drive, self.node_of(device)?)?
+                }
+                None if device.is_cd() => json!({ "device": "", "type": "unknown" }),
+                None => return None,
+            };
+            if device.is_cd() {
+                disk["removable"] = true.into();
+                disk["locked"] = device.tray.locked.into();
+                disk["tray_open"] = device.tray.open.into();
+            }
             disk["qdev"] = device.backend().into();
             disk["io-status"] = "ok".into();
             Some(disk)
@@ -95,6 +106,8 @@ impl Model {
                 edges.push(edge("main node", put("block-job", job), parent));
             }
         }
+        let is_empty = |device: &&Dev| device.is_cd() && device.drive.is_none();
+        self.devices.iter().filter(is_empty).for_each(|device| _ = put("block-backend", &device.backend()));
         json!({ "nodes": nodes, "edges": edges })
     }
 }

@@ -127,6 +127,7 @@ impl Model {
     pub fn reset(&mut self, by_guest: bool) {
         let reason = if by_guest { "guest-reset" } else { "host-qmp-system-reset" };
         self.say(Event::new("RESET", json!({ "guest": by_guest, "reason": reason })));
+        self.close_all_trays();
         for id in self.asked() {
             let is_on_port = self.device(&id).is_some_and(|device| device.bus != self.root());
             if !(is_on_port && self.version.has_native_ports()) {

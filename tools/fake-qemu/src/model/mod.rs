@@ -21,6 +21,7 @@ mod schema;
 mod scsi;
 mod snapshot;
 mod started;
+mod tray;
 mod version;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,6 +83,17 @@ pub struct Dev {
     pub pci: Built,
     /// What it was made with, for `qom-get`.
     pub properties: BTreeMap<String, Value>,
+    /// Of a CD drive.
+    pub tray: Tray,
+}
+
+/// The tray of a CD drive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Tray {
+    /// It is open.
+    pub open: bool,
+    /// The guest has locked it.
+    pub locked: bool,
 }
 
 impl Dev {
@@ -101,6 +113,7 @@ impl Dev {
             configured: true,
             pci: Built::of_driver(driver),
             properties: BTreeMap::new(),
+            tray: Tray::default(),
         }
     }
 

@@ -52,6 +52,7 @@ impl Model {
                 Some(json!(device.mac.as_deref().unwrap_or("52:54:00:12:34:56")))
             }
             "netdev" => device.netdev.as_ref().map(|netdev| json!(netdev)),
+            "drive" if device.is_cd() => Some(json!(device.drive.as_deref().unwrap_or_default())),
             "drive" => device.drive.as_ref().map(|drive| json!(drive)),
             _ => own_place(device, property),
         };

@@ -39,7 +39,7 @@ const MUST: bool = false;
 const MAY: bool = true;
 
 /// In the order in which QEMU looks at them.
-const PARAMETERS: [(&str, &[Parameter]); 18] = [
+const PARAMETERS: [(&str, &[Parameter]); 22] = [
     ("getfd", &[("fdname", Text, MUST)]),
     ("closefd", &[("fdname", Text, MUST)]),
     ("add-fd", &[("fdset-id", Number, MAY), ("opaque", Text, MAY)]),
@@ -52,6 +52,10 @@ const PARAMETERS: [(&str, &[Parameter]); 18] = [
     ("block_resize", &[("device", Text, MAY), ("node-name", Text, MAY), ("size", Number, MUST)]),
     ("object-add", &[("qom-type", Text, MUST), ("id", Text, MUST)]),
     ("object-del", &[("id", Text, MUST)]),
+    ("blockdev-open-tray", &[("id", Text, MAY), ("force", Flag, MAY)]),
+    ("blockdev-close-tray", &[("id", Text, MAY)]),
+    ("blockdev-remove-medium", &[("id", Text, MUST)]),
+    ("blockdev-insert-medium", &[("id", Text, MUST), ("node-name", Text, MUST)]),
     ("device_add", &[("driver", Text, MUST)]),
     ("device_del", &[("id", Text, MUST)]),
     ("device-list-properties", &[("typename", Text, MUST)]),

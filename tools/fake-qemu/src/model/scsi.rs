@@ -15,14 +15,18 @@ impl Model {
             return Err(QmpError::generic(format!("Bus '{bus}' not found")));
         }
         self.check_id(id)?;
+        // A CD drive may be empty.
+        let is_empty = driver == "scsi-cd" && arguments.get("drive").is_none();
         // QEMU sets the properties in turn, looks at the place, and then opens the node.
-        if !self.nodes.contains_key(drive) {
+        if !is_empty && !self.nodes.contains_key(drive) {
             self.check_drive(driver, drive, id)?;
         }
         let unit = self.check_unit(arguments, bus)?;
-        self.check_drive(driver, drive, id)?;
+        if !is_empty {
+            self.check_drive(driver, drive, id)?;
+        }
         let device = Dev::new(Some(id), driver, bus, 0, 0);
-        let (drive, properties) = (Some(drive.to_owned()), properties(arguments));
+        let (drive, properties) = ((!is_empty).then(|| drive.to_owned()), properties(arguments));
         self.devices.push(Dev { unit: Some(unit), drive, properties, ..device });
         Ok(json!({}))
     }

@@ -39,7 +39,7 @@ const LEFT_OUT: [(&str, &[&str]); 4] = [
             "encryption_key_missing",
         ],
     ),
-    ("query-block", &["inserted", "io-status", "locked", "removable", "tray_open"]),
+    ("query-block", &["inserted", "io-status", "removable"]),
 ];
 
 /// Numbers that one side chose, in the order in which they were seen.
