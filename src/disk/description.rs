@@ -123,7 +123,7 @@ impl Description {
         found
     }
 
-    /// What QEMU is told: the files have these names in its eyes, no image says by itself what is below it, and
+    /// What QEMU is told: the files have these names for it, no image says by itself what is below it, and
     /// files that say nothing of it are read and written in this way of I/O.
     pub(super) fn filled<'a>(
         &self,
