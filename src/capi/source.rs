@@ -61,6 +61,8 @@ unsafe impl Plain for kvm_hotplug_source {
 ///
 /// Blocks: no.
 ///
+/// `source`: the parts, for one kind of storage.
+///
 /// Fails with -EINVAL (parts of none, or of more than one; a part that has to be given).
 ///
 /// # Safety

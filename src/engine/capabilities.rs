@@ -36,7 +36,7 @@ impl GuestState {
         let own = Build::read(&answer);
         if own != given.build {
             let text = format!("the capabilities are those of {}, and the guest has {own}", given.build);
-            let text = format!("{text}; ask this guest for its own with kvm_hotplug_get_capabilities()");
+            let text = format!("{text}; ask this guest for its own");
             return Err(Error::invalid(text).with_errno(errno::ESTALE));
         }
         self.known_models.extend(given.models);

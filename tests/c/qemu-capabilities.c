@@ -63,7 +63,7 @@ int main(void)
     vm_start(&second, &(struct qemu_options){0});
     other = of_another_build(known);
     fails(kvm_hotplug_give_capabilities(second.guest, other, 0, &failure), -ESTALE, KVM_HOTPLUG_ERROR_INVALID,
-          "(other ", "kvm_hotplug_get_capabilities");
+          "(other ", "ask this guest for its own");
     works(kvm_hotplug_give_capabilities(second.guest, known, 0, &failure));
     add_with_property(&second, "data");
     vm_stop(&second);

@@ -181,6 +181,7 @@ pub(crate) enum Command {
     ///
     /// With --model scsi-hd it is a SCSI disk; --bus, --target and --lun say where on which controller. With
     /// --cold it comes with the next boot.
+    #[command(override_usage = "kvmctl add-disk [OPTIONS] [FILE]")]
     AddDisk {
         #[command(flatten)]
         disk: Box<DiskArguments>,
@@ -325,6 +326,7 @@ pub(crate) enum Plan {
         nic: Box<NicArguments>,
     },
     /// What add-disk would do
+    #[command(override_usage = "kvmctl plan add-disk [OPTIONS] [FILE]")]
     AddDisk {
         #[command(flatten)]
         disk: Box<DiskArguments>,
