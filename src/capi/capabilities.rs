@@ -4,9 +4,9 @@ use std::ffi::{c_char, c_int};
 
 use super::args::{required_str, timeout};
 use super::error::kvm_hotplug_error;
-use super::give::{self};
 use super::guard;
-use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, kvm_hotplug};
+use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, give_json_of, kvm_hotplug};
+use crate::guest::Guest;
 
 /// Says what the guest's QEMU knows of device models, as JSON text: its version and package, and the
 /// properties of each NIC, disk and SCSI controller that the library plugs, with their types in QEMU's words;
@@ -26,15 +26,8 @@ pub unsafe extern "C" fn kvm_hotplug_get_capabilities(
     ret_json: *mut *mut c_char,
     reterr: *mut *mut kvm_hotplug_error,
 ) -> c_int {
-    let work = || {
-        // SAFETY: the caller vouches for the handle.
-        let guest = unsafe { kvm_hotplug::get(guest) }?;
-        give::check_out(ret_json, "ret_json")?;
-        let known = guest.capabilities(timeout(timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS))?;
-        // SAFETY: the caller vouches for the pointer.
-        unsafe { give::give_json(&known, ret_json) }?;
-        Ok(0)
-    };
+    // SAFETY: the caller vouches for handle and pointer.
+    let work = || unsafe { give_json_of(guest, timeout_ms, ret_json, Guest::capabilities) };
     // SAFETY: the caller vouches for reterr.
     unsafe { guard::call(reterr, work) }
 }

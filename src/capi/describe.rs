@@ -7,7 +7,8 @@ use super::device::kvm_hotplug_answer;
 use super::error::kvm_hotplug_error;
 use super::give::{self};
 use super::guard;
-use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, kvm_hotplug};
+use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, give_json_of, kvm_hotplug};
+use crate::guest::Guest;
 
 /// Describes devices as JSON text: what struct kvm_hotplug_device has, and what only guest and host know.
 /// docs/json.md lists the members. QEMU gets one query, if there are disks; and several, as long as the guest
@@ -62,15 +63,8 @@ pub unsafe extern "C" fn kvm_hotplug_describe_unrecorded(
     ret_json: *mut *mut c_char,
     reterr: *mut *mut kvm_hotplug_error,
 ) -> c_int {
-    let work = || {
-        // SAFETY: the caller vouches for the handle.
-        let guest = unsafe { kvm_hotplug::get(guest) }?;
-        give::check_out(ret_json, "ret_json")?;
-        let described = guest.describe_unrecorded(timeout(timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS))?;
-        // SAFETY: the caller vouches for the pointer.
-        unsafe { give::give_json(&described, ret_json) }?;
-        Ok(0)
-    };
+    // SAFETY: the caller vouches for handle and pointer.
+    let work = || unsafe { give_json_of(guest, timeout_ms, ret_json, Guest::describe_unrecorded) };
     // SAFETY: the caller vouches for reterr.
     unsafe { guard::call(reterr, work) }
 }

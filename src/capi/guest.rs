@@ -2,10 +2,14 @@
 
 use std::ffi::{c_char, c_int};
 use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
 
 use super::args::{self, Plain, check_size, required_path, timeout};
 use super::device::kvm_hotplug_device;
 use super::error::kvm_hotplug_error;
+use super::give::{check_out, give_json};
 use super::guard;
 use super::runtime::kvm_runtime;
 use super::show::{code, write_device};
@@ -51,6 +55,24 @@ impl kvm_hotplug {
         }
         Ok(&handle.guest)
     }
+}
+
+/// Asks a guest for what is JSON, and gives it to the caller.
+///
+/// # Safety
+/// The handle is NULL or one of ours, `ret_json` is NULL or valid for writes.
+pub(super) unsafe fn give_json_of(
+    guest: *const kvm_hotplug,
+    timeout_ms: u32,
+    ret_json: *mut *mut c_char,
+    ask: fn(&Guest, Duration) -> Result<Value>,
+) -> Result<c_int> {
+    // SAFETY: passed on.
+    let guest = unsafe { kvm_hotplug::get(guest) }?;
+    check_out(ret_json, "ret_json")?;
+    let answer = ask(guest, timeout(timeout_ms, KVM_HOTPLUG_DEFAULT_TIMEOUT_MS))?;
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { give_json(&answer, ret_json) }.map(|()| 0)
 }
 
 /// Checks before the call what could fail after it.

@@ -59,7 +59,7 @@ unsafe impl Plain for kvm_hotplug_source {
 /// The source of a disk, as struct kvm_hotplug_disk takes it, of its parts. The text is freed with
 /// kvm_hotplug_text_free().
 ///
-/// Blocks: no.
+/// Blocks: only for LUKS, on a look at what is at luks_path.
 ///
 /// `source`: the parts, for one kind of storage.
 ///

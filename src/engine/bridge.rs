@@ -2,10 +2,10 @@
 
 use super::guest_state::GuestState;
 use super::host::{Netns, netns_of};
-use super::host_step::{FoundTap, PlanMove};
+use super::host_step::{FoundTap, HostStep, PlanMove};
 use super::limit::Deadline;
 use super::outcome::Outcome;
-use super::store_step::NotRecorded;
+use super::tap_change::TapChange;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::IfName;
 use crate::model::{Device, DeviceKind, Operation, Presence, Spec};
@@ -50,27 +50,14 @@ impl GuestState {
         self.check(deadline)?;
         let before = on_bridge(&device, from.as_ref());
         let (there, back) = self.plan_move(netns, wanted(&device, &tap, from.as_ref(), bridge)).await?;
-        let journaled = self.prepare_change(next, Operation::Move, &before).await?;
-        if let Err(error) = self.move_tap(netns, &there, &back).await {
-            if error.left().is_empty() {
-                self.clear_change(journaled.give_up().nothing_to_record(), &device).await;
-            } else {
-                self.needs_resync = true;
-            }
-            return Err(describe(&device, error));
-        }
-        if let Err(NotRecorded { error, journaled }) = self.commit_change(&after, journaled).await {
-            let left = match self.move_tap(netns, &back, &there).await {
-                Ok(()) => Vec::new(),
-                Err(cause) => vec![format!("tap {tap} of {id} ({cause})")],
-            };
-            if left.is_empty() {
-                self.clear_change(journaled.nothing_to_record(), &device).await;
-            } else {
-                self.needs_resync = true;
-            }
-            return Err(error.with_undo(left));
-        }
+        let change = TapChange {
+            operation: Operation::Move,
+            there: HostStep::MoveTap { there: there.clone(), back: back.clone() },
+            back: HostStep::MoveTap { there: back, back: there },
+            doing: doing(&device),
+            left: format!("tap {tap} of {id}"),
+        };
+        self.change_tap(&before, &after, next, change).await?;
         Ok(Outcome::Done(after))
     }
 
@@ -137,6 +124,10 @@ fn on_bridge(device: &Device, bridge: Option<&IfName>) -> Device {
     device
 }
 
+fn doing(device: &Device) -> String {
+    format!("move {} to another bridge", device.id)
+}
+
 fn describe(device: &Device, error: Error) -> Error {
-    error.context(format!("move {} to another bridge", device.id))
+    error.context(doing(device))
 }

@@ -1,14 +1,12 @@
 //! What the QEMU of the guest knows of device models, for the caller to keep, and what a caller has kept.
 
-use serde_json::Value;
-
 use super::guest_state::GuestState;
 use super::limit::Deadline;
 use crate::disk::models::LIVE_DISK_MODELS;
 use crate::error::{Error, Result, errno};
 use crate::net::models;
 use crate::qmp::capabilities::{Build, Capabilities};
-use crate::qmp::{Command, properties};
+use crate::qmp::properties;
 use crate::slots::scsi::spec;
 
 impl GuestState {
@@ -21,7 +19,7 @@ impl GuestState {
             all.into_iter().filter(|model| !self.known_models.contains_key(*model)).collect();
         let mut questions = vec![Build::question()];
         questions.extend(asked.iter().map(|model| properties::question(model)));
-        let mut answers = self.ask_all(questions, deadline).await?.into_iter();
+        let mut answers = self.ask(questions, deadline).await.all_replies()?.into_iter();
         let build = Build::read(&answers.next().unwrap_or_else(|| Err(Error::no_reply()))?);
         for (model, answer) in asked.into_iter().zip(answers) {
             self.learn_model(model, answer)?;
@@ -41,14 +39,5 @@ impl GuestState {
         }
         self.known_models.extend(given.models);
         Ok(())
-    }
-
-    /// Every reply, also those that are errors.
-    async fn ask_all(&self, questions: Vec<Command>, deadline: &Deadline) -> Result<Vec<Result<Value>>> {
-        let batch = self.ask(questions, deadline).await;
-        if let Some(error) = batch.failure {
-            return Err(error);
-        }
-        Ok(batch.replies.into_iter().map(|reply| reply.unwrap_or_else(|| Err(Error::no_reply()))).collect())
     }
 }

@@ -164,18 +164,22 @@ impl GuestState {
         there: &BridgeMove,
         back: &BridgeMove,
     ) -> Result<()> {
-        let step = HostStep::MoveTap { there: there.clone(), back: back.clone() };
+        self.step_on_tap(netns, HostStep::MoveTap { there: there.clone(), back: back.clone() }).await
+    }
+
+    /// A step on a tap that only has to be done.
+    pub(super) async fn step_on_tap(&self, netns: Netns<'_>, step: HostStep) -> Result<()> {
         result_of!(self, within(netns, step), HostResult::Done => ())
     }
 
     pub(super) async fn join_bridge(&self, netns: Netns<'_>, there: BridgeMove) -> Result<()> {
-        result_of!(self, within(netns, HostStep::JoinBridge(there)), HostResult::Done => ())
+        self.step_on_tap(netns, HostStep::JoinBridge(there)).await
     }
 
     /// Sets the limits of the tap of a NIC. A failure leaves those it had, or says that it does not.
     pub(super) async fn set_tap_limits(&self, change: LimitChange) -> Result<()> {
         let netns = change.nic.netns.clone();
-        result_of!(self, within(netns.as_deref(), HostStep::SetLimits(change)), HostResult::Done => ())
+        self.step_on_tap(netns.as_deref(), HostStep::SetLimits(change)).await
     }
 
     pub(super) async fn is_own_process(&self, pid: i32) -> Result<bool> {

@@ -85,6 +85,7 @@ mod standing;
 mod store_step;
 mod takeover;
 mod talk;
+mod tap_change;
 mod tap_fds;
 mod tap_teardown;
 mod teardown;

@@ -111,13 +111,10 @@ impl GuestState {
         }
         let questions = nodes.iter().map(|node| drivers::question(node)).collect();
         let batch = self.send(Undurable::UnnamedNode.may(), questions, deadline).await;
-        if let Some(error) = batch.failure {
-            return Err(error.with_step("ask QEMU for its block drivers"));
-        }
-        for (node, reply) in nodes.into_iter().zip(batch.replies) {
-            drivers::read(node, reply.unwrap_or_else(|| Err(Error::no_reply())), self.version)?;
-        }
-        Ok(())
+        let replies =
+            batch.all_replies().map_err(|error| error.with_step("ask QEMU for its block drivers"))?;
+        let mut asked = nodes.into_iter().zip(replies);
+        asked.try_for_each(|(node, reply)| drivers::read(node, reply, self.version))
     }
 
     fn unknown_model(&self, model: &str) -> Error {

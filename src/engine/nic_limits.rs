@@ -1,10 +1,11 @@
 //! The limits of a NIC: its tap on the host has them, QEMU and the guest are told nothing.
 
 use super::guest_state::GuestState;
+use super::host_step::HostStep;
 use super::limit::Deadline;
 use super::outcome::Outcome;
-use super::store_step::NotRecorded;
-use crate::error::{Error, Result};
+use super::tap_change::TapChange;
+use crate::error::Result;
 use crate::log::Level;
 use crate::model::{Device, DeviceKind, Operation, Presence, Spec};
 use crate::net::bandwidth::Limits;
@@ -38,31 +39,18 @@ impl GuestState {
         let back = LimitChange { there: there.back, back: there.there, ..there.clone() };
         if after == before {
             // Once more, since somebody else may have set others.
-            self.set_tap_limits(there).await.map_err(|error| describe(&before, error))?;
+            self.set_tap_limits(there).await.map_err(|error| error.context(doing(&before)))?;
             return Ok(Outcome::Done(after));
         }
         self.check(deadline)?;
-        let journaled = self.prepare_change(next, Operation::SetLimits, &before).await?;
-        if let Err(error) = self.set_tap_limits(there).await {
-            if error.left().is_empty() {
-                self.clear_change(journaled.give_up().nothing_to_record(), &before).await;
-            } else {
-                self.needs_resync = true;
-            }
-            return Err(describe(&before, error));
-        }
-        if let Err(NotRecorded { error, journaled }) = self.commit_change(&after, journaled).await {
-            let left = match self.set_tap_limits(back).await {
-                Ok(()) => Vec::new(),
-                Err(cause) => vec![format!("limits of {id} ({cause})")],
-            };
-            if left.is_empty() {
-                self.clear_change(journaled.nothing_to_record(), &before).await;
-            } else {
-                self.needs_resync = true;
-            }
-            return Err(error.with_undo(left));
-        }
+        let change = TapChange {
+            operation: Operation::SetLimits,
+            there: HostStep::SetLimits(there),
+            back: HostStep::SetLimits(back),
+            doing: doing(&before),
+            left: format!("limits of {id}"),
+        };
+        self.change_tap(&before, &after, next, change).await?;
         Ok(Outcome::Done(after))
     }
 
@@ -108,6 +96,6 @@ fn with_limits(device: &Device, limits: Limits) -> Device {
     device
 }
 
-fn describe(device: &Device, error: Error) -> Error {
-    error.context(format!("set the limits of {}", device.id))
+fn doing(device: &Device) -> String {
+    format!("set the limits of {}", device.id)
 }

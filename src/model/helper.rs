@@ -35,12 +35,7 @@ impl Helper {
 
 /// The objects of a device, in the order in which they are made.
 pub fn helpers(id: &DeviceId, spec: &Spec) -> Vec<Helper> {
-    let iothread = match spec {
-        Spec::Nic(_) => None,
-        Spec::Disk(disk) => disk.iothread.as_ref(),
-        Spec::Controller(controller) => controller.iothread.as_ref(),
-    };
-    let iothread = iothread.filter(|iothread| iothread.is_made());
+    let iothread = iothread_of(spec).filter(|iothread| iothread.is_made());
     iothread.map(|iothread| Helper::new(iothread.name(id), "iothread", [])).into_iter().collect()
 }
 
@@ -70,13 +65,16 @@ impl Device {
 
 /// The iothread that QEMU has to have already for a device with these settings.
 pub fn existing_iothread(spec: &Spec) -> Option<&BackendName> {
-    let iothread = match spec {
+    match iothread_of(spec) {
+        Some(IoThread::Existing(name)) => Some(name),
+        _ => None,
+    }
+}
+
+fn iothread_of(spec: &Spec) -> Option<&IoThread> {
+    match spec {
         Spec::Nic(_) => None,
         Spec::Disk(disk) => disk.iothread.as_ref(),
         Spec::Controller(controller) => controller.iothread.as_ref(),
-    };
-    match iothread {
-        Some(IoThread::Existing(name)) => Some(name),
-        _ => None,
     }
 }

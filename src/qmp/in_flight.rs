@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::wire::{Reply, ReplyId};
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// Names a batch for as long as its connection lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +22,12 @@ impl Batch {
     /// None of `count` commands has an answer.
     pub fn failed(count: usize, error: Error) -> Self {
         Self { replies: std::iter::repeat_with(|| None).take(count).collect(), failure: Some(error) }
+    }
+
+    /// The answers to all of them, also those that refuse; an error if one is missing.
+    pub fn all_replies(self) -> Result<Vec<Reply>> {
+        let replies = self.replies.into_iter().map(|reply| reply.unwrap_or_else(|| Err(Error::no_reply())));
+        self.failure.map_or_else(|| Ok(replies.collect()), Err)
     }
 
     /// The answer to the only command, which has this name.
