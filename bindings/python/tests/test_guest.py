@@ -205,7 +205,7 @@ class Looking(TestCase):
     def test_what_a_qemu_knows_is_given_to_another_guest(self) -> None:
         guest = self.guest(self.fake().socket)
         known = guest.capabilities()
-        self.assertIn("mac", known["models"]["virtio-net-pci"])
+        self.assertIn("netdev", known["models"]["virtio-net-pci"])
         guest.give_capabilities(known)
         known["package"] = "other"
         failed = self.fails(ErrorKind.INVALID, lambda: guest.give_capabilities(known))

@@ -41,6 +41,7 @@ TEXTS = {
     "bus": "bus1",
     "path": "/srv/1",
     "serial": "S1",
+    "iothread": "io1",
     "incoming_address": ":4444",
     "qmp_path": "/run/qmp",
     "netns": "/run/netns/blue",
@@ -119,7 +120,8 @@ class Requests(TestCase):
             source=SOURCE,
         )
         wanted = Flag.DISK_READ_ONLY | Flag.DISK_SHARE_RW | Flag.DISK_SCSI_ADDRESS | Flag.DISK_ACCEPT_CHAIN
-        self.assertEqual(struct.flags, wanted | Flag.BOOT_INDEX | Flag.LIVE_ONLY | Flag.NO_WAIT | Flag.ADOPT)
+        wanted |= Flag.BOOT_INDEX | Flag.LIVE_ONLY | Flag.NO_WAIT | Flag.ADOPT | Flag.MAKE_IOTHREAD
+        self.assertEqual(struct.flags, wanted)
         flags = Disk("/a", scsi=SCSIAddress(), boot_index=0)._request().flags
         self.assertEqual(flags, Flag.DISK_SCSI_ADDRESS | Flag.BOOT_INDEX)
         self.assertEqual(Disk("/a")._request().flags, 0)
@@ -141,7 +143,8 @@ class Requests(TestCase):
             NBD().source()
 
     def test_controller(self) -> None:
-        self.assertEqual(self.comes(filled(Controller), properties=PROPERTIES).flags, Flag.LIVE_ONLY | Flag.NO_WAIT)
+        flags = self.comes(filled(Controller), properties=PROPERTIES).flags
+        self.assertEqual(flags, Flag.LIVE_ONLY | Flag.NO_WAIT | Flag.MAKE_IOTHREAD)
 
     def test_boot_options(self) -> None:
         every = Flag.BOOT_PAUSED | Flag.BOOT_DRY_RUN | Flag.BOOT_SET_MONITOR
