@@ -134,7 +134,7 @@ impl Model {
     /// Whether a device stands on the node. One that is gone from QOM still does, until it has been taken
     /// apart.
     pub(super) fn uses_node(&self, name: &str) -> bool {
-        self.all_devices().any(|device| self.node_of(device) == Some(name))
+        self.forgotten.contains(name) || self.all_devices().any(|device| self.node_of(device) == Some(name))
     }
 }
 

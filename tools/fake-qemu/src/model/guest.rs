@@ -102,6 +102,7 @@ impl Model {
         let Some(index) = found else { return false };
         let Leaving { device } = self.leaving.remove(index);
         self.delete_drive_of(&device);
+        self.forget_medium_of(&device);
         if device.unit.is_none() {
             self.say(Event::backend_deleted(id));
         }

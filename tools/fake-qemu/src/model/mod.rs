@@ -225,6 +225,9 @@ pub struct Model {
     pub leaving: Vec<Leaving>,
     /// NBD exports, and the node that each uses.
     pub exports: BTreeMap<String, String>,
+    /// Nodes that QEMU holds for ever: it forgets a medium that was put into a drive which was made without
+    /// one.
+    pub forgotten: BTreeSet<String>,
     /// Block jobs, and the node that each uses.
     pub jobs: BTreeMap<String, String>,
     /// What `query-chardev` answers besides the monitors.
@@ -282,6 +285,7 @@ impl Model {
             devices: Vec::new(),
             leaving: Vec::new(),
             exports: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
             jobs: BTreeMap::new(),
             chardevs: Vec::new(),
             closed: BTreeSet::new(),

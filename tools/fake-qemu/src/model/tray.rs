@@ -83,6 +83,13 @@ impl Model {
         Ok(json!({}))
     }
 
+    /// What is in a drive that leaves.
+    pub(super) fn forget_medium_of(&mut self, device: &Dev) {
+        if device.is_cd() && !device.properties.contains_key("drive") {
+            self.forgotten.extend(device.drive.clone());
+        }
+    }
+
     /// With a reset, all trays are closed without a word.
     pub(super) fn close_all_trays(&mut self) {
         self.devices.iter_mut().for_each(|device| device.tray = Default::default());
