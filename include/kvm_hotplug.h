@@ -596,6 +596,8 @@ enum kvm_hotplug_reason {
     /** Missing: recorded, but not in the guest when it was last asked, for instance after a restart of
      *  QEMU by hand. kvm_hotplug_repair() removes it from the record. */
     KVM_HOTPLUG_REASON_MISSING = 25,
+    /** Pending, of kvm_hotplug_change_media() alone: the guest has locked the tray of the drive. */
+    KVM_HOTPLUG_REASON_TRAY_LOCKED = 26,
     /** Pending, from a record without its guest: a removal was begun, and its end is not recorded. */
     KVM_HOTPLUG_REASON_REMOVAL_UNFINISHED = 32,
     /** Pending, from a record without its guest: an add was begun, and its end is not recorded. The guest
@@ -872,18 +874,23 @@ enum kvm_hotplug_detect_zeroes {
 
 /** A disk to add. The default, besides path, is a writable raw image as virtio-blk-pci. */
 struct kvm_hotplug_disk {
-    const char *path; /**< Absolute path of an image file or block device. Required without a source. */
+    /** Absolute path of an image file or block device. Required without a source, but for "scsi-cd": NULL
+     *  or empty for a CD drive without a medium. */
+    const char *path;
     /** Id of device and block node, of the same form as a NIC's. NULL for "disk-pci-<slot>", or
      *  "disk-pci-<bus>" on a root port; for a SCSI disk "disk-<controller>-<target>", as in
      *  "disk-scsi-pci-7-0". */
     const char *id;
     /** Serial number the guest sees, printable ASCII; NULL for none. 1 to 20 characters; 1 to 36 with
-     *  "scsi-hd", which also has an id of the first 20. Not with "scsi-block". */
+     *  "scsi-hd" and "scsi-cd", which also have an id of the first 20. Not with "scsi-block"; "nvme" needs
+     *  one. */
     const char *serial;
     /** QEMU device model; NULL for "virtio-blk-pci". "scsi-hd" is a disk on the bus of a SCSI controller.
      *  "scsi-block" passes a SCSI device of the host through, on such a bus (a block device that takes
-     *  SG_IO; format raw; without serial, block sizes, wwn, cache WRITETHROUGH and DIRECTSYNC). Other
-     *  models outside of the virtio-blk-pci family are recorded for the next boot. */
+     *  SG_IO; format raw; without serial, block sizes, wwn, cache WRITETHROUGH and DIRECTSYNC). "scsi-cd"
+     *  is a CD drive on such a bus (with KVM_HOTPLUG_DISK_READ_ONLY; without block sizes). "nvme" is a
+     *  disk of NVM Express in a slot of PCI (without wwn and queues; on QEMU 5.2 without boot_index).
+     *  Other models outside of the virtio-blk-pci family are recorded for the next boot. */
     const char *model;
     /** Bus; NULL for the first free slot of any. With it, slot counts. For a SCSI disk it is the bus
      *  "<id>.0" of a controller: target and lun count with KVM_HOTPLUG_DISK_SCSI_ADDRESS, otherwise the
@@ -905,7 +912,7 @@ struct kvm_hotplug_disk {
      *  KVM_HOTPLUG_DISK_SHARE_RW, KVM_HOTPLUG_DISK_SCSI_ADDRESS, KVM_HOTPLUG_NO_WAIT,
      *  KVM_HOTPLUG_DISK_ACCEPT_CHAIN, KVM_HOTPLUG_ADOPT, KVM_HOTPLUG_MAKE_IOTHREAD. */
     uint32_t flags;
-    uint64_t wwn; /**< World wide name the guest sees, for "scsi-hd"; 0 for none. */
+    uint64_t wwn; /**< World wide name the guest sees, for "scsi-hd" and "scsi-cd"; 0 for none. */
     uint32_t target; /**< SCSI target on bus, 0 to 255, with KVM_HOTPLUG_DISK_SCSI_ADDRESS. */
     uint32_t lun; /**< Unit of the target, 0 to 16383, with KVM_HOTPLUG_DISK_SCSI_ADDRESS. */
     const char *const *backing_paths; /**< Absolute paths, if backing names files or directories. */
@@ -1262,6 +1269,47 @@ int kvm_hotplug_set_nic_limits(struct kvm_hotplug *guest, const char *id,
  *  out. kvm_hotplug_error_residue() names the size then. */
 int kvm_hotplug_resize_disk(struct kvm_hotplug *guest, const char *id, uint64_t bytes, uint32_t flags,
                             uint32_t timeout_ms, uint64_t *ret_bytes, struct kvm_hotplug_error **reterr);
+
+/** Flag of struct kvm_hotplug_medium: open the tray also if the guest has locked it. */
+#define KVM_HOTPLUG_MEDIUM_FORCE (1 << 30)
+
+/** The medium that a CD drive is to have. */
+struct kvm_hotplug_medium {
+    /** Absolute path of an image file or block device; NULL takes out the medium that is in the drive. */
+    const char *path;
+    const char *const *backing_paths; /**< Absolute paths, if backing names files or directories. */
+    uint32_t format; /**< One of enum kvm_hotplug_format. */
+    uint32_t backing; /**< Where backing files may be: one of enum kvm_hotplug_backing. */
+    uint32_t backing_count; /**< Number of strings in backing_paths, at most 64. */
+    uint32_t timeout_ms; /**< Milliseconds for all of it; 0 means 5000. */
+    uint32_t flags; /**< KVM_HOTPLUG_MEDIUM_FORCE. */
+    uint32_t reserved; /**< 0. */
+};
+
+/** Changes the medium of a CD drive ("scsi-cd") while the guest runs: puts one in, exchanges the one that
+ *  is there, or takes it out. The library opens the image with the caller's rights and gives QEMU the
+ *  descriptors, as for kvm_hotplug_add_disk(). It opens the tray, exchanges the medium and closes the
+ *  tray; the guest sees that its medium has changed. The drive has its old medium again if a step fails.
+ *  The new one is recorded, so that the next boot and a migration target have it.
+ *
+ *  A guest may lock the tray, as Linux does while the drive is mounted or open. It is asked to open the
+ *  tray then, once a second. If it has not done so at the deadline, the answer is
+ *  KVM_HOTPLUG_ANSWER_PENDING with KVM_HOTPLUG_REASON_TRAY_LOCKED: nothing is changed, and nothing happens
+ *  later unless the call is repeated. With KVM_HOTPLUG_MEDIUM_FORCE the tray is opened all the same.
+ *
+ *  A call for the medium that is in the drive already changes nothing. Other settings of the drive stay.
+ *  `id`: id of the drive.
+ *  `ret_device`: where to put the drive as it is then, or NULL.
+ *  Returns KVM_HOTPLUG_ANSWER_DONE, KVM_HOTPLUG_ANSWER_PENDING, KVM_HOTPLUG_ANSWER_AFTER_REBOOT (the drive
+ *  itself comes with the next boot), or fails like any change of a device, like any call that opens an
+ *  image, and with -EINVAL (no CD drive), -EEXIST (another disk of this guest writes to the image), -EBUSY
+ *  (kind CONFLICT: another program has put a medium into the drive), -EOPNOTSUPP (the guest was started
+ *  with the medium as -drive). After a failure that kvm_hotplug_error_undo() calls incomplete, the next
+ *  call puts the old medium back. */
+int kvm_hotplug_change_media(struct kvm_hotplug *guest, const char *id,
+                             const struct kvm_hotplug_medium *medium, size_t medium_size,
+                             struct kvm_hotplug_device *ret_device, size_t device_size,
+                             struct kvm_hotplug_error **reterr);
 
 /* ---- All at once --------------------------------------------------------------------------------------- */
 
@@ -1623,6 +1671,11 @@ enum kvm_hotplug_event_type {
     /** An add with KVM_HOTPLUG_NO_WAIT failed: error_kind, error_number and text say why. It was undone,
      *  except for what text says is left behind. */
     KVM_HOTPLUG_EVENT_ADD_FAILED = 15,
+    /** The guest opened the tray of a CD drive, as for an eject. Recorded: the next boot finds no medium
+     *  in the drive. */
+    KVM_HOTPLUG_EVENT_TRAY_OPENED = 16,
+    /** The tray of a CD drive that the guest had opened is closed again, by the guest or a reset. */
+    KVM_HOTPLUG_EVENT_TRAY_CLOSED = 17,
 };
 
 /** One event. What a call itself answers is no event. */
@@ -2212,6 +2265,11 @@ static inline int kvmh_runtime_unfinished(const struct kvm_runtime *runtime,
                                           struct kvm_hotplug_device *ret_devices, size_t capacity,
                                           size_t *ret_count, struct kvm_hotplug_error **reterr)
 { return kvm_runtime_unfinished(runtime, ret_devices, KVMH_SIZE(ret_devices), capacity, ret_count, reterr); }
+static inline int kvmh_change_media(struct kvm_hotplug *guest, const char *id,
+                                    const struct kvm_hotplug_medium *medium,
+                                    struct kvm_hotplug_device *ret_device, struct kvm_hotplug_error **reterr)
+{ return kvm_hotplug_change_media(guest, id, medium, KVMH_SIZE(medium), ret_device, KVMH_SIZE(ret_device),
+                                  reterr); }
 static inline int kvmh_add_nic(struct kvm_hotplug *guest, const struct kvm_hotplug_nic *nic,
                                struct kvm_hotplug_device *ret_device, struct kvm_hotplug_error **reterr)
 { return kvm_hotplug_add_nic(guest, nic, KVMH_SIZE(nic), ret_device, KVMH_SIZE(ret_device), reterr); }

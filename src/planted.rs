@@ -44,11 +44,13 @@ pub enum Fault {
     JournalOfAnother,
     /// A call that was cancelled forgets what it has begun.
     ResidueIsForgotten,
+    /// The node of the old medium stays when a CD drive has got another one.
+    OldMediumStays,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::EventIsBelieved,
         Self::JournalClearedFirst,
         Self::BackendGoesEarly,
@@ -69,6 +71,7 @@ impl Fault {
         Self::DirectoryNotSynced,
         Self::JournalOfAnother,
         Self::ResidueIsForgotten,
+        Self::OldMediumStays,
     ];
 }
 

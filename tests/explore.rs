@@ -136,7 +136,7 @@ fn all_is_well(scenario: &Scenario) {
     }
 }
 
-const SCENARIOS: [Scenario; 14] = [
+const SCENARIOS: [Scenario; 15] = [
     Scenario::new(
         "nic",
         &[Call::AddNic("lan", 1, "br0"), Call::Remove("lan"), Call::AddNic("lan", 2, "br0"), Call::Process],
@@ -190,6 +190,16 @@ const SCENARIOS: [Scenario; 14] = [
             Call::Process,
         ],
         2,
+    ),
+    Scenario::new(
+        "medium",
+        &[
+            Call::AddCd("data", "one.img"),
+            Call::ChangeMedium("data", Some("two.img")),
+            Call::ChangeMedium("data", None),
+            Call::Process,
+        ],
+        1,
     ),
     Scenario::new(
         "again",
@@ -298,6 +308,11 @@ fn list() {
 #[test]
 fn changes() {
     scenario("changes");
+}
+
+#[test]
+fn medium() {
+    scenario("medium");
 }
 
 #[test]

@@ -309,6 +309,7 @@ tables! {
     add_nic_with_link_down: AddNicDown,
     link_down: LinkDown,
     resize_disk: Resize,
+    change_medium: ChangeMedium,
 }
 
 through_every_api! {
@@ -344,4 +345,5 @@ through_every_api! {
     add_nic_with_link_down,
     link_down,
     resize_disk,
+    change_medium,
 }

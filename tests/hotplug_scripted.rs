@@ -16,6 +16,8 @@ mod async_add;
 mod by_path;
 #[path = "hotplug_scripted/capabilities.rs"]
 mod capabilities;
+#[path = "hotplug_scripted/cd.rs"]
+mod cd;
 #[path = "hotplug_scripted/changing.rs"]
 mod changing;
 #[path = "hotplug_scripted/concurrency.rs"]
@@ -66,6 +68,7 @@ use applying::*;
 use async_add::*;
 use by_path::*;
 use capabilities::*;
+use cd::*;
 use changing::*;
 use concurrency::*;
 use foreign::*;
@@ -377,6 +380,19 @@ through_every_api! {
     who_connects_to_a_silent_monitor_holds_up_nobody,
     who_waits_for_a_silent_monitor_goes_on_after_the_first_has_given_up,
     a_removal_that_waits_is_answered_while_another_call_connects,
+    // CD drives
+    a_medium_is_exchanged_taken_out_and_put_in,
+    a_drive_can_come_empty,
+    a_change_that_fails_puts_the_old_medium_back,
+    an_interrupted_change_is_taken_back,
+    what_is_left_of_the_old_medium_goes_with_the_next_call,
+    a_tray_that_is_locked_meanwhile_is_waited_for,
+    a_locked_tray_is_waited_for,
+    a_locked_tray_is_opened_by_force,
+    a_guest_that_ejects_is_told_and_recorded,
+    what_is_no_change_of_medium_is_refused,
+    a_drive_of_the_next_boot_gets_its_medium_there,
+    an_nvme_disk_has_a_serial,
     // migrating
     a_guest_between_two_hosts_is_left_alone,
     qemu_refuses_while_it_migrates,

@@ -14,6 +14,7 @@ use kvm_hotplug::capi::disk::kvm_hotplug_disk;
 use kvm_hotplug::capi::event::kvm_hotplug_event;
 use kvm_hotplug::capi::guest::kvm_hotplug_open_options;
 use kvm_hotplug::capi::link::kvm_hotplug_nic_limits;
+use kvm_hotplug::capi::media::kvm_hotplug_medium;
 use kvm_hotplug::capi::nic::kvm_hotplug_nic;
 use kvm_hotplug::capi::qmp::kvm_hotplug_command;
 use kvm_hotplug::capi::removal::kvm_hotplug_del_options;
@@ -72,6 +73,9 @@ fn rust_and_c_agree_on_the_structs() {
         kvm_hotplug_event {
             id, text, generation, lost, event_type, device_type, times, action, write, no_space, by_guest,
             error_kind, error_number, ifname,
+        }
+        kvm_hotplug_medium {
+            path, backing_paths, format, backing, backing_count, timeout_ms, flags, reserved,
         }
         kvm_hotplug_command { execute, arguments, fd, timeout_ms, flags, reserved }
         kvm_hotplug_nic {

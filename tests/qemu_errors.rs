@@ -72,6 +72,9 @@ fn names_and_places(shown: &mut Shown) {
     let disk = |id: &str| json!({"driver": "scsi-hd", "id": id, "drive": id, "bus": "scsi.0", "scsi-id": 1, "lun": 0});
     qemu.works("device_add", disk("one"));
     shown.refuses(&mut qemu, "device_add", disk("two"), Refusal::PlaceTaken);
+    let drive = json!({"driver": "scsi-cd", "id": "cd", "bus": "scsi.0", "scsi-id": 2, "lun": 0});
+    qemu.works("device_add", drive);
+    shown.refuses(&mut qemu, "blockdev-remove-medium", json!({"id": "cd"}), Refusal::TrayShut);
     shown.refuses(&mut qemu, "blockdev-add", null("two"), Refusal::DuplicateBackend);
     let thread = json!({"qom-type": "iothread", "id": "thread"});
     qemu.works("object-add", thread.clone());

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::argument::{Argument, is_on};
 use super::disk_options::{self, Options};
 use super::taken::{Sight, Taken, Why, backend_name, boot_index, flag, further};
-use crate::disk::{Cache, DetectZeroes, DiskSpec, Format};
+use crate::disk::{Cache, DetectZeroes, DiskSpec, Format, SCSI_CD};
 use crate::engine::graph::ImageNodes;
 use crate::engine::shown::{OF_DISK, ShownDevice, as_flag};
 use crate::ids::Address;
@@ -29,6 +29,9 @@ const USUAL_SIZE: u64 = 512;
 pub(super) fn take(sight: &Sight<'_>, device: &ShownDevice) -> Result<Taken, Why> {
     let address = address(sight, device)?;
     let id = device.id.as_deref().unwrap_or_default();
+    if device.driver == SCSI_CD && device.text("drive").is_none() {
+        return empty_drive(sight, device, address);
+    }
     let drive = device.text("drive").ok_or("it has no image")?;
     if sight.arguments.iter().any(|argument| argument.option == "snapshot") {
         return Err("the guest runs with -snapshot: what it writes is not in its image".to_owned());
@@ -56,6 +59,18 @@ pub(super) fn take(sight: &Sight<'_>, device: &ShownDevice) -> Result<Taken, Why
     }
     let names = names(sight, id, drive, &images)?;
     Ok(Taken { spec: Spec::Disk(spec), address, names, properties, goes, notes })
+}
+
+/// A CD drive without a medium, and without a `-drive` that it would keep its place in.
+fn empty_drive(sight: &Sight<'_>, device: &ShownDevice, address: Address) -> Result<Taken, Why> {
+    let mut spec = DiskSpec::new("", Format::Raw);
+    settings(sight, device, &[], &Options::default(), &mut spec)?;
+    spec.read_only = true;
+    spec.validate().map_err(|error| error.to_string())?;
+    let argument = sight.argument_of(device);
+    let properties = properties(device, argument, &spec, &Options::default());
+    let goes = argument.map(|argument| argument.at).into_iter().collect();
+    Ok(Taken { spec: Spec::Disk(spec), address, names: None, properties, goes, notes: Vec::new() })
 }
 
 fn address(sight: &Sight<'_>, device: &ShownDevice) -> Result<Address, Why> {

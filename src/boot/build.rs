@@ -139,7 +139,9 @@ impl<'a> Builder<'a> {
             (Backend::Image(image), Spec::Disk(spec)) => {
                 let layers =
                     image.layers.into_iter().map(|layer| self.add_fdset(&id, layer)).collect::<Vec<_>>();
-                self.add_object(Object::Blockdev, &disk::node::block_node(&id, spec, &layers)?)?;
+                if spec.has_medium() {
+                    self.add_object(Object::Blockdev, &disk::node::block_node(&id, spec, &layers)?)?;
+                }
                 Some(disk::node::device_args(&id, &address, spec))
             }
             (_, Spec::Controller(spec)) => {

@@ -215,6 +215,11 @@ pub(super) fn reboot(record: &mut Record) {
     record.ports.retain(|port| port.presence != Presence::RemoveAfterReboot);
     for device in &mut record.devices {
         device.presence = Presence::Live;
+        match &mut device.spec {
+            // What the guest has ejected is not in the drive of a machine that is switched on.
+            Spec::Disk(disk) if disk.tray_open => disk.take_medium_out(),
+            _ => {}
+        }
     }
     for port in &mut record.ports {
         port.presence = Presence::Live;

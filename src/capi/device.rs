@@ -89,6 +89,8 @@ pub enum kvm_hotplug_reason {
     /// Missing: recorded, but not in the guest when it was last asked, for instance after a restart of QEMU
     /// by hand. kvm_hotplug_repair() removes it from the record.
     KVM_HOTPLUG_REASON_MISSING = 25,
+    /// Pending, of kvm_hotplug_change_media() alone: the guest has locked the tray of the drive.
+    KVM_HOTPLUG_REASON_TRAY_LOCKED = 26,
     /// Pending, from a record without its guest: a removal was begun, and its end is not recorded.
     KVM_HOTPLUG_REASON_REMOVAL_UNFINISHED = 32,
     /// Pending, from a record without its guest: an add was begun, and its end is not recorded. The guest may

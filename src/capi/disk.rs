@@ -14,7 +14,7 @@ use super::nic::{
     KVM_HOTPLUG_ADOPT, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, boot_index,
     flagged, narrow, properties,
 };
-use crate::disk::{Aio, Cache, Description, DetectZeroes, Discard, DiskSpec, Format, FormatRequest};
+use crate::disk::{Aio, Cache, Description, DetectZeroes, Discard, DiskSpec, Format, FormatRequest, SCSI_CD};
 use crate::error::{Error, Result};
 use crate::guest::{DiskRequest, PlaceRequest, Placement};
 use crate::ids::IoThread;
@@ -41,19 +41,23 @@ pub const KVM_HOTPLUG_MAKE_IOTHREAD: u32 = 1 << 30;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct kvm_hotplug_disk {
-    /// Absolute path of an image file or block device. Required without a source.
+    /// Absolute path of an image file or block device. Required without a source, but for "scsi-cd": NULL or
+    /// empty for a CD drive without a medium.
     pub path: *const c_char,
     /// Id of device and block node, of the same form as a NIC's. NULL for "disk-pci-<slot>", or
     /// "disk-pci-<bus>" on a root port; for a SCSI disk "disk-<controller>-<target>", as in
     /// "disk-scsi-pci-7-0".
     pub id: *const c_char,
     /// Serial number the guest sees, printable ASCII; NULL for none. 1 to 20 characters; 1 to 36 with
-    /// "scsi-hd", which also has an id of the first 20. Not with "scsi-block".
+    /// "scsi-hd" and "scsi-cd", which also have an id of the first 20. Not with "scsi-block"; "nvme" needs
+    /// one.
     pub serial: *const c_char,
     /// QEMU device model; NULL for "virtio-blk-pci". "scsi-hd" is a disk on the bus of a SCSI controller.
     /// "scsi-block" passes a SCSI device of the host through, on such a bus (a block device that takes SG_IO;
-    /// format raw; without serial, block sizes, wwn, cache WRITETHROUGH and DIRECTSYNC). Other models outside
-    /// of the virtio-blk-pci family are recorded for the next boot.
+    /// format raw; without serial, block sizes, wwn, cache WRITETHROUGH and DIRECTSYNC). "scsi-cd" is a CD
+    /// drive on such a bus (with KVM_HOTPLUG_DISK_READ_ONLY; without block sizes). "nvme" is a disk of NVM
+    /// Express in a slot of PCI (without wwn and queues; on QEMU 5.2 without boot_index). Other models
+    /// outside of the virtio-blk-pci family are recorded for the next boot.
     pub model: *const c_char,
     /// Bus; NULL for the first free slot of any. With it, slot counts. For a SCSI disk it is the bus "<id>.0"
     /// of a controller: target and lun count with KVM_HOTPLUG_DISK_SCSI_ADDRESS, otherwise the disk is unit 0
@@ -86,7 +90,7 @@ pub struct kvm_hotplug_disk {
     /// KVM_HOTPLUG_DISK_SCSI_ADDRESS, KVM_HOTPLUG_NO_WAIT, KVM_HOTPLUG_DISK_ACCEPT_CHAIN,
     /// KVM_HOTPLUG_ADOPT, KVM_HOTPLUG_MAKE_IOTHREAD.
     pub flags: u32,
-    /// World wide name the guest sees, for "scsi-hd"; 0 for none.
+    /// World wide name the guest sees, for "scsi-hd" and "scsi-cd"; 0 for none.
     pub wwn: u64,
     /// SCSI target on bus, 0 to 255, with KVM_HOTPLUG_DISK_SCSI_ADDRESS.
     pub target: u32,
@@ -186,14 +190,16 @@ pub(super) unsafe fn request(disk: &kvm_hotplug_disk) -> Result<DiskRequest> {
     check_flags(disk.flags, known, "disk flags")?;
     // SAFETY: passed on.
     let source = unsafe { optional_str(disk.source, "source") }?.map(Description::parse).transpose()?;
-    let path = match disk.path.is_null() && source.is_some() {
-        true => Path::new(""),
-        // SAFETY: passed on.
-        false => unsafe { required_path(disk.path, "path") }?,
-    };
     // SAFETY: passed on.
     let (serial, model) =
         unsafe { (optional_str(disk.serial, "serial")?, optional_str(disk.model, "model")?) };
+    let path = match model {
+        _ if disk.path.is_null() && source.is_some() => Path::new(""),
+        // SAFETY: passed on.
+        Some(SCSI_CD) => unsafe { optional_str(disk.path, "path") }?.map(Path::new).unwrap_or(Path::new("")),
+        // SAFETY: passed on.
+        _ => unsafe { required_path(disk.path, "path") }?,
+    };
     let format = known_value(FormatRequest::of_number, FormatRequest::LAST, disk.format, "format")?;
     let optional = |number: u32| (number != 0).then_some(number);
     let mut spec = DiskSpec::new(path, Format::Raw);

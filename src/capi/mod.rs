@@ -38,6 +38,7 @@ pub mod guest;
 pub mod link;
 pub mod list;
 pub mod log;
+pub mod media;
 pub mod names;
 pub mod nic;
 pub mod path;

@@ -181,9 +181,11 @@ fn unfinished(operation: Operation, otherwise: kvm_hotplug_state) -> Condition {
             kvm_hotplug_state::KVM_HOTPLUG_STATE_PENDING,
             kvm_hotplug_reason::KVM_HOTPLUG_REASON_REMOVAL_UNFINISHED,
         ),
-        Operation::RemoveNext | Operation::SetLink | Operation::Move | Operation::SetLimits => {
-            (otherwise, kvm_hotplug_reason::KVM_HOTPLUG_REASON_CHANGE_UNFINISHED)
-        }
+        Operation::RemoveNext
+        | Operation::SetLink
+        | Operation::Move
+        | Operation::SetLimits
+        | Operation::ChangeMedium => (otherwise, kvm_hotplug_reason::KVM_HOTPLUG_REASON_CHANGE_UNFINISHED),
     };
     (state, reason, operation.condition())
 }
@@ -224,6 +226,7 @@ fn waiting_reason(why: PendingReason) -> kvm_hotplug_reason {
         PendingReason::NotAwaited => kvm_hotplug_reason::KVM_HOTPLUG_REASON_NOT_AWAITED,
         PendingReason::Migrating => kvm_hotplug_reason::KVM_HOTPLUG_REASON_MIGRATING,
         PendingReason::InUse(_) => kvm_hotplug_reason::KVM_HOTPLUG_REASON_IN_USE,
+        PendingReason::TrayLocked => kvm_hotplug_reason::KVM_HOTPLUG_REASON_TRAY_LOCKED,
     }
 }
 

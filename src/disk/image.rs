@@ -68,6 +68,9 @@ impl Opener<'_> {
             let text = format!("disk {uri:?} is opened by QEMU itself, which this library does not do");
             return Err(Error::new(ErrorKind::NotHotpluggable, text));
         }
+        if !self.spec.has_medium() {
+            return Ok(Image::none());
+        }
         let mode = Mode { read_only: self.spec.read_only, direct: self.spec.cache.direct() };
         let in_top = |error: Error| error.context(format!("image {:?}", self.spec.path));
         let path = self.spec.path.clone();

@@ -42,7 +42,7 @@ pub struct Layer<Fd = OwnedFd> {
 #[derive(Debug)]
 pub struct Image<Fd = OwnedFd> {
     /// The image itself first, then what is below it; 1 to 16. Of a source that is described, its files, if
-    /// it has any.
+    /// it has any; none of a CD drive without a medium.
     pub layers: Vec<Layer<Fd>>,
     /// Size of the disk the guest sees, in bytes; `None` where only QEMU knows.
     pub size: Option<u64>,
@@ -70,6 +70,12 @@ impl From<Image> for Image<Descriptor> {
 }
 
 impl<Fd> Image<Fd> {
+    /// Of a CD drive without a medium.
+    pub(super) fn none() -> Self {
+        let chain = Chain { boot: None, layers: Vec::new() };
+        Self { layers: Vec::new(), size: None, probed_backing: false, chain }
+    }
+
     /// The layers as they are recorded, if there are any.
     pub fn recorded_chain(&self) -> Option<Box<Chain>> {
         (!self.chain.layers.is_empty()).then(|| Box::new(self.chain.clone()))

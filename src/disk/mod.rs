@@ -7,6 +7,7 @@
 
 pub mod align;
 mod backing;
+mod by_model;
 pub mod chain;
 mod described;
 pub mod description;
@@ -35,4 +36,4 @@ pub use layer::{Image, Layer};
 pub use node::LayerRef;
 pub use overlay::Overlay;
 pub use rule::BackingRule;
-pub use spec::{Aio, Cache, DetectZeroes, Discard, DiskSpec, is_scsi};
+pub use spec::{Aio, Cache, DetectZeroes, Discard, DiskSpec, NVME, SCSI_CD, is_scsi};

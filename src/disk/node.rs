@@ -97,7 +97,8 @@ fn file_node(layer: &LayerRef, aio: Aio) -> Map<String, Value> {
     node
 }
 
-/// Arguments of `device_add` for a disk `id` whose node has the same name.
+/// Arguments of `device_add` for a disk `id` whose node has the same name; a CD drive without a medium has
+/// none.
 pub fn device_args(id: &DeviceId, address: &Address, spec: &DiskSpec) -> Map<String, Value> {
     let mut args = Map::new();
     let mut set = |name: &str, value: Value| drop(args.insert(name.into(), value));
@@ -112,7 +113,9 @@ pub fn device_args(id: &DeviceId, address: &Address, spec: &DiskSpec) -> Map<Str
             set("lun", address.lun.get().into());
         }
     }
-    set("drive", id.as_str().into());
+    if spec.has_medium() {
+        set("drive", id.as_str().into());
+    }
     if let Some(serial) = &spec.serial {
         set("serial", serial.as_str().into());
         // Newer ones (11.1) refuse what older ones (7.2) cut off by themselves: the serial is the device's id
@@ -268,6 +271,15 @@ mod tests {
             "drive": "disk-pci-14", "wwn": 0x5000_c500_15ea_71ac_u64,
         });
         assert_eq!(Value::from(device_args(&id(), &address, &spec)), expected);
+    }
+
+    #[test]
+    fn a_cd_drive_without_a_medium_has_no_node() {
+        let address = ScsiAddress::of_target(BusName::parse("scsi-pci-7.0").unwrap(), 3).into();
+        let mut cd = DiskSpec { model: "scsi-cd".into(), read_only: true, ..spec(Format::Raw) };
+        assert_eq!(device_args(&id(), &address, &cd).get("drive"), Some(&"disk-pci-14".into()));
+        cd.path = "".into();
+        assert_eq!(device_args(&id(), &address, &cd).get("drive"), None);
     }
 
     #[test]

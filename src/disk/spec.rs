@@ -41,6 +41,12 @@ pub const SCSI_DISK: &str = "scsi-hd";
 /// A SCSI device of the host, which answers the guest's SCSI commands itself.
 pub const SCSI_PASSTHROUGH: &str = "scsi-block";
 
+/// A CD drive on the bus of a SCSI controller.
+pub const SCSI_CD: &str = "scsi-cd";
+
+/// A disk of NVM Express, which is its own controller.
+pub const NVME: &str = "nvme";
+
 c_enum! {
     /// Host page cache and flushes, with QEMU's names.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -145,7 +151,8 @@ c_enum! {
 /// All settings of one disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskSpec {
-    /// Absolute path of the image or block device, UTF-8; empty if the source is described.
+    /// Absolute path of the image or block device, UTF-8; empty if the source is described, and of a CD drive
+    /// without a medium.
     #[serde(default, skip_serializing_if = "is_no_path")]
     pub path: PathBuf,
     /// What the disk is made of instead of the image at a path. Its format is part of it.
@@ -192,8 +199,8 @@ pub struct DiskSpec {
     /// Place in the firmware's boot order, 0 to 2147483647, lowest first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_index: Option<u32>,
-    /// QEMU device model; one that is neither of the virtio-blk-pci family nor `scsi-hd` or `scsi-block`
-    /// cannot be plugged into a running guest.
+    /// QEMU device model; one that is not among [the live ones](super::models::LIVE_DISK_MODELS) cannot be
+    /// plugged into a running guest.
     #[serde(default = "default_model", skip_serializing_if = "is_default_model")]
     pub model: String,
     /// Smallest unit of I/O in bytes, a power of two from 512 to 2 MiB.
@@ -206,7 +213,7 @@ pub struct DiskSpec {
     /// Virtqueues, 1 to 1024; QEMU's default is one per vCPU (machine types 5.2 and later).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queues: Option<u16>,
-    /// World wide name the guest sees, for `scsi-hd`.
+    /// World wide name the guest sees, for `scsi-hd` and `scsi-cd`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wwn: Option<NonZeroU64>,
     /// The thread that does its I/O; none for QEMU's main one. Not of a SCSI disk, whose controller has it.
@@ -215,6 +222,9 @@ pub struct DiskSpec {
     /// What the guest was seen to write to instead of this image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlay: Option<Overlay>,
+    /// The guest has opened the tray of the CD drive.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tray_open: bool,
 }
 
 fn is_no_path(path: &Path) -> bool {
@@ -259,12 +269,21 @@ impl DiskSpec {
             wwn: None,
             iothread: None,
             overlay: None,
+            tray_open: false,
         }
+    }
+
+    /// Takes the medium out of a CD drive.
+    pub fn take_medium_out(&mut self) {
+        (self.path, self.source, self.uri) = (PathBuf::new(), None, None);
+        (self.format, self.chain) = (Format::Raw, None);
+        (self.probe_backing, self.backing, self.tray_open) = (false, None, false);
     }
 
     /// Refuses settings that QEMU would refuse, or would quietly turn into something else.
     pub fn validate(&self) -> Result<()> {
         match &self.source {
+            None if !self.has_medium() => {}
             None => path::check(&self.path)?,
             Some(source) => self.check_source(source)?,
         }
@@ -307,48 +326,6 @@ impl DiskSpec {
         Ok(())
     }
 
-    /// Settings that the device model has no property for: QEMU 7.2 says "Property 'scsi-hd.num-queues' not
-    /// found".
-    fn check_model(&self) -> Result<()> {
-        let model = self.model.as_str();
-        let refuse = |what: &str, why: &str| Err(Error::invalid(format!("{what} with {model}: {why}")));
-        if self.wwn.is_some() && (model == SCSI_PASSTHROUGH || model.starts_with("virtio-blk-")) {
-            return refuse("wwn", "it has none to set; scsi-hd does");
-        }
-        if self.queues.is_some() && self.is_scsi() {
-            return refuse("queues", "they belong to the controller, not to the disk; leave them out");
-        }
-        if self.iothread.is_some() && self.is_scsi() {
-            return refuse("iothread", "it belongs to the controller, not to the disk; leave it out");
-        }
-        if self.iothread.is_some() && !model.starts_with("virtio-blk-") {
-            return refuse("iothread", "it has none to set; the models of virtio-blk-pci's family do");
-        }
-        if model != SCSI_PASSTHROUGH {
-            return Ok(());
-        }
-        let shown = "the guest sees that of the host's device; leave it out, or use scsi-hd";
-        if self.format != Format::Raw {
-            return refuse(
-                "format qcow2",
-                "it hands a device of the host through as it is, which is format raw",
-            );
-        }
-        if self.serial.is_some() {
-            return refuse("serial", shown);
-        }
-        if self.logical_block_size.is_some() || self.physical_block_size.is_some() {
-            return refuse("block size", shown);
-        }
-        if !self.cache.write_cache() {
-            return refuse(
-                "cache writethrough or directsync",
-                "the write cache is that of the host's device",
-            );
-        }
-        Ok(())
-    }
-
     /// How people call what it is made of.
     pub fn title(&self) -> Cow<'_, str> {
         match (&self.source, &self.uri) {
@@ -362,6 +339,7 @@ impl DiskSpec {
     pub fn own_files(&self) -> Vec<&Path> {
         match &self.source {
             Some(source) => source.paths(false).collect(),
+            None if is_no_path(&self.path) => Vec::new(),
             None => vec![&self.path],
         }
     }
@@ -382,9 +360,19 @@ impl DiskSpec {
         is_scsi(&self.model)
     }
 
+    /// Whether it is a CD drive, which is there without an image too.
+    pub fn is_cd(&self) -> bool {
+        self.model == SCSI_CD
+    }
+
+    /// Whether there is an image: a CD drive without a medium has no path.
+    pub fn has_medium(&self) -> bool {
+        !is_no_path(&self.path) || self.source.is_some() || self.uri.is_some()
+    }
+
     /// The first setting in which `other` differs. [`DiskSpec::probe_backing`], the chain and the rule for it
-    /// are not compared: they say how the image is read, not what the guest got; nor is
-    /// [`DiskSpec::overlay`], which nobody asks for.
+    /// are not compared: they say how the image is read, not what the guest got; nor are
+    /// [`DiskSpec::overlay`] and the tray, which nobody asks for.
     pub fn conflict_with(&self, other: &Self) -> Option<&'static str> {
         // Taken apart by name, so that a new field cannot be forgotten here.
         let Self {
@@ -410,6 +398,7 @@ impl DiskSpec {
             wwn,
             iothread,
             overlay: _,
+            tray_open: _,
         } = self;
         let same = [
             ("path", *path == other.path),

@@ -46,7 +46,7 @@ impl GuestState {
             let more = match &device.spec {
                 Spec::Nic(spec) => self.describe_nic(spec).await?,
                 Spec::Controller(spec) => json!({ "queues": spec.queues, "iothread": spec.iothread }),
-                Spec::Disk(spec) => disk(spec, image.copied(), &self.fdsets.of(&device.id)),
+                Spec::Disk(spec) => disk(spec, image.copied(), &self.fdsets.behind(device)),
             };
             if let (Value::Object(text), Value::Object(more)) = (&mut text, more) {
                 text.extend(more);
@@ -177,5 +177,6 @@ fn disk(spec: &DiskSpec, node: Option<&Value>, fdsets: &[u32]) -> Value {
         "allocated": number("/image/actual-size"),
         "fdsets": fdsets,
         "overlay": spec.overlay,
+        "tray_open": spec.is_cd().then_some(spec.tray_open),
     })
 }

@@ -14,7 +14,7 @@ use super::disk::DiskRequest;
 use super::nic::{NicRequest, TapSource};
 use super::place_request::PlaceRequest;
 use crate::disk::{
-    Aio, BackingRule, Cache, Description, DetectZeroes, Discard, DiskSpec, Format, FormatRequest,
+    Aio, BackingRule, Cache, Description, DetectZeroes, Discard, DiskSpec, Format, FormatRequest, SCSI_CD,
 };
 use crate::error::{Error, Result, errno};
 use crate::ids::{DeviceId, IfName, IoThread, MacAddr};
@@ -298,9 +298,14 @@ impl NicText {
 
 impl DiskText {
     fn request(self) -> Result<DiskRequest> {
+        let may_be_empty = self.model.as_deref() == Some(SCSI_CD);
         let path = match (self.path, &self.source) {
-            (None, None) => return Err(Error::invalid("path is missing; a disk has a path or a source")),
-            (Some(path), _) if path.as_os_str().is_empty() => return Err(Error::invalid("path is empty")),
+            (None, None) if !may_be_empty => {
+                return Err(Error::invalid("path is missing; a disk has a path or a source"));
+            }
+            (Some(path), _) if path.as_os_str().is_empty() && !may_be_empty => {
+                return Err(Error::invalid("path is empty"));
+            }
             (path, _) => path.unwrap_or_default(),
         };
         self.backing.as_ref().map_or(Ok(()), BackingRule::validate)?;

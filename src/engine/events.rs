@@ -80,6 +80,11 @@ c_enum! {
         /// An add with KVM_HOTPLUG_NO_WAIT failed: error_kind, error_number and text say why. It was undone,
         /// except for what text says is left behind.
         AddFailed(AddFailure) = 15,
+        /// The guest opened the tray of a CD drive, as for an eject. Recorded: the next boot finds no medium
+        /// in the drive.
+        TrayOpened = 16,
+        /// The tray of a CD drive that the guest had opened is closed again, by the guest or a reset.
+        TrayClosed = 17,
     }
 }
 
@@ -134,6 +139,8 @@ impl EventKind {
             Self::Panicked => "panicked",
             Self::Qmp => "qmp",
             Self::AddFailed(_) => "add-failed",
+            Self::TrayOpened => "tray-opened",
+            Self::TrayClosed => "tray-closed",
         }
     }
 }

@@ -57,7 +57,7 @@ impl GuestState {
         match &device.spec {
             Spec::Nic(spec) => self.close_passed_names(may, device, spec, &passed, deadline).await,
             Spec::Disk(spec) => {
-                let lost = self.uncertain_fdsets(device, spec).await;
+                let lost = self.uncertain_fdsets(&self.fdsets.of(&device.id), spec).await;
                 self.mark_uncertain(may, &device.id, &lost, deadline).await?;
                 passed.retain(|set| !lost.iter().any(|lost| *set == UndoStep::RemoveFd(*lost)));
                 self.tear_down(may, &passed, deadline).await.map(|report| report.left)
@@ -120,9 +120,8 @@ impl GuestState {
         }
     }
 
-    /// The fdsets of a disk that may have lost what they had.
-    async fn uncertain_fdsets(&mut self, device: &Device, spec: &DiskSpec) -> Vec<u32> {
-        let sets = self.fdsets.of(&device.id);
+    /// Those of the fdsets of a disk that may have lost what they had.
+    pub(super) async fn uncertain_fdsets(&self, sets: &[u32], spec: &DiskSpec) -> Vec<u32> {
         let images = self.image_files(spec).await;
         let numbers = sets.iter().flat_map(|set| self.fdsets.numbers(*set)).copied().collect();
         let seen = match self.qemu_pid() {
@@ -131,7 +130,7 @@ impl GuestState {
         };
         let Ok(seen) = seen else { return sets.last().copied().into_iter().collect() };
         let is_image = |number: &i32| seen.get(number).is_some_and(|identity| images.contains(identity));
-        sets.into_iter().filter(|set| !self.fdsets.numbers(*set).iter().all(is_image)).collect()
+        sets.iter().copied().filter(|set| !self.fdsets.numbers(*set).iter().all(is_image)).collect()
     }
 
     /// Which files were passed for a disk. Nothing is opened that was not: by now its image may name others.
@@ -144,7 +143,7 @@ impl GuestState {
     }
 
     /// Nobody is to take these sets for a disk's, be it another agent.
-    async fn mark_uncertain(
+    pub(super) async fn mark_uncertain(
         &mut self,
         may: May<'_>,
         owner: &DeviceId,

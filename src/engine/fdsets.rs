@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::disk::node;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::DeviceId;
+use crate::model::Device;
 use crate::planted::{self, Fault};
 
 /// Most fdsets looked at. 500 disks with the longest chain of images make as many.
@@ -67,6 +68,16 @@ impl FdSets {
         own.map(|(id, _)| *id).take(MAX_SETS_OF_ONE).collect()
     }
 
+    /// The sets behind a device: under its id, or under the names of its nodes.
+    pub(super) fn behind(&self, device: &Device) -> Vec<u32> {
+        if device.backend.is_none() {
+            return self.of(&device.id);
+        }
+        let is_its = |owner: &DeviceId| *owner == device.id || device.has_backend_named(owner.as_str());
+        let own = self.owned().filter(|(_, owner)| is_its(owner));
+        own.map(|(id, _)| id).take(MAX_SETS_OF_ONE).collect()
+    }
+
     /// The sets that carry our tag, with the device each belongs to.
     pub(super) fn owned(&self) -> impl Iterator<Item = (u32, &DeviceId)> {
         self.0.iter().filter_map(|(id, set)| Some((*id, set.owner.as_ref()?)))
@@ -87,6 +98,12 @@ impl FdSets {
     /// The sets of a device are gone, but for those that an add has left.
     pub(super) fn release(&mut self, owner: &DeviceId) {
         self.0.retain(|_, set| set.owner.as_ref() != Some(owner) || set.spare);
+    }
+
+    /// The sets behind a device are gone, but for those that an add has left.
+    pub(super) fn release_behind(&mut self, device: &Device) {
+        let own = self.behind(device);
+        self.0.retain(|id, set| !own.contains(id) || set.spare);
     }
 
     /// The set is gone.

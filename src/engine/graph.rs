@@ -118,7 +118,7 @@ impl Holder {
 
 /// QEMU calls a device by its id, or by its QOM path if it is a part of the one with the id; and by the name
 /// of its drive if it was started with `-drive`.
-fn is_part_of(name: &str, id: &str) -> bool {
+pub(super) fn is_part_of(name: &str, id: &str) -> bool {
     let path = name.strip_prefix("/machine/peripheral/").and_then(|rest| rest.strip_prefix(id));
     name == id || path.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -98,6 +98,10 @@ pub(super) struct GuestState {
     pub(super) forward_qmp_events: bool,
     /// An export or a block job has ended: who used a disk's image may have let go of it.
     pub(super) block_users_changed: bool,
+    /// A tray of a CD drive may have moved since QEMU was asked.
+    pub(super) trays_moved: bool,
+    /// Drives whose trays a call waits for, which tells what becomes of them.
+    pub(super) awaited_trays: BTreeSet<DeviceId>,
     /// Connections to other monitors of this QEMU, over which an earlier agent's commands went, until what it
     /// left is settled.
     pub(super) former_monitors: Vec<Connected>,
@@ -157,6 +161,8 @@ impl GuestState {
             reports: Vec::new(),
             forward_qmp_events: false,
             block_users_changed: false,
+            trays_moved: false,
+            awaited_trays: BTreeSet::new(),
             former_monitors: Vec::new(),
             is_new_connection: true,
             has_answered: false,
@@ -224,7 +230,8 @@ impl GuestState {
     pub(super) async fn ready(&mut self, deadline: &Deadline) -> Result<()> {
         self.connect(deadline).await?;
         self.drain_events();
-        let steady = !self.needs_resync && !self.is_new_connection && !self.block_users_changed;
+        let steady = !self.needs_resync && !self.is_new_connection;
+        let steady = steady && !self.block_users_changed && !self.trays_moved;
         if steady && self.reports.is_empty() && self.open_intents().is_empty() {
             return Ok(());
         }
@@ -256,6 +263,9 @@ impl GuestState {
             self.resync(deadline).await?;
             // Not before: until the guest has been asked, nobody knows which fdsets stand behind a device.
             self.process_reports(deadline).await?;
+        }
+        if self.trays_moved {
+            self.look_at_trays(deadline).await?;
         }
         if std::mem::take(&mut self.block_users_changed) {
             self.finish_released(deadline).await?;
@@ -322,10 +332,15 @@ impl GuestState {
         contents.record().devices.iter().chain(journalled).find(is_its).map(|device| device.id.clone())
     }
 
+    /// Whether it is the id of a device of ours, or the name of a node that one has.
+    pub(super) fn is_of_known(&self, name: &str) -> bool {
+        self.is_known(name) || self.owner_of_backend(DeviceKind::Disk, name).is_some()
+    }
+
     /// Whether there is something to fetch or to do.
     pub(super) fn has_news(&self) -> bool {
         // What has been heard during an add waits for its end, which is heard as well.
         let waiting = !self.phases.any_plugging() && !self.reports.is_empty();
-        waiting || !self.events.is_empty()
+        waiting || self.trays_moved || !self.events.is_empty()
     }
 }

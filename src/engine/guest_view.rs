@@ -2,6 +2,7 @@
 //!
 //! The names follow `udev-builtin-net_id.c`, `udev-builtin-path_id.c` and `60-persistent-storage.rules`.
 
+use crate::disk::NVME;
 use crate::ids::ScsiAddress;
 use crate::model::Spec;
 use crate::slots::pci::GuestPath;
@@ -41,8 +42,10 @@ impl GuestView {
                 let slot = if path.on_acpi_bus && path.slot > 0 { name_of_slot(path) } else { String::new() };
                 Self { name: name_of_path(path), slot_name: slot, ..view }
             }
-            Spec::Disk(_) if !view.address.is_empty() => {
-                Self { name: format!("{BY_PATH}pci-{}", view.address), ..view }
+            Spec::Disk(disk) if !view.address.is_empty() => {
+                // Its first namespace, which is the only one.
+                let namespace = if disk.model == NVME { "-nvme-1" } else { "" };
+                Self { name: format!("{BY_PATH}pci-{}{namespace}", view.address), ..view }
             }
             Spec::Disk(_) | Spec::Controller(_) => view,
         }

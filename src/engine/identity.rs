@@ -157,6 +157,11 @@ fn judge(device: &Device, values: &Values) -> Shown {
         |value: &Option<Value>| text(value.as_ref()).is_some_and(|name| device.has_backend_named(name));
     let is_same = match &device.spec {
         Spec::Nic(spec) => has_mac(spec, mac.as_ref()),
+        Spec::Disk(spec) if spec.is_cd() => {
+            // Its medium comes and goes.
+            let is_model = text(kind.as_ref()) == Some(spec.model.as_str());
+            is_model && (has_own(drive) || text(drive.as_ref()).is_none_or(str::is_empty))
+        }
         Spec::Disk(_) => text(drive.as_ref()) == Some(device.backend_name().as_str()),
         Spec::Controller(spec) => text(kind.as_ref()) == Some(spec.model.as_str()),
     };

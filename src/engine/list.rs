@@ -77,7 +77,8 @@ fn recorded_or_leaving(contents: &Contents) -> Vec<Device> {
         | Operation::RemoveNext
         | Operation::SetLink
         | Operation::Move
-        | Operation::SetLimits => false,
+        | Operation::SetLimits
+        | Operation::ChangeMedium => false,
     };
     let leaving = contents.journal().intents.iter().filter(is_being_removed).map(|intent| &intent.device);
     contents.record().devices.iter().chain(leaving).cloned().collect()

@@ -9,7 +9,7 @@ use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::store_step::Undurable;
 use crate::disk::DiskSpec;
-use crate::disk::models::LIVE_DISK_MODELS;
+use crate::disk::models::{ASKED_DISK_MODELS, LIVE_DISK_MODELS};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::DeviceKind;
 use crate::net::models;
@@ -28,7 +28,7 @@ impl GuestState {
         deadline: &Deadline,
     ) -> Result<()> {
         let always = [models::VIRTIO, LIVE_DISK_MODELS].iter().any(|all| all.contains(&model));
-        if always {
+        if always && !ASKED_DISK_MODELS.contains(&model) {
             return Ok(());
         }
         let known = self.properties_of(model, deadline).await?;
@@ -42,6 +42,19 @@ impl GuestState {
             return Err(Error::invalid(format!("model {model} is no {kind}: QEMU gives it no {needed}")));
         }
         Ok(())
+    }
+
+    /// Refuses a setting that the model has in newer versions of QEMU only: `nvme` has no bootindex in 5.2.
+    pub(super) async fn check_disk_settings(&mut self, spec: &DiskSpec, deadline: &Deadline) -> Result<()> {
+        if spec.boot_index.is_none() || !ASKED_DISK_MODELS.contains(&spec.model.as_str()) {
+            return Ok(());
+        }
+        if self.properties_of(&spec.model, deadline).await?.contains_key("bootindex") {
+            return Ok(());
+        }
+        let text =
+            format!("boot index with {}: QEMU {} has none for it; leave it out", spec.model, self.version);
+        Err(Error::invalid(text))
     }
 
     /// What QEMU says of a model, asked once on each connection.

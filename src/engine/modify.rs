@@ -93,6 +93,9 @@ impl GuestState {
     /// one was recorded already. What cannot be put back is told, and not tried for ever.
     pub(super) async fn reconcile_change(&mut self, intent: &Intent, deadline: &Deadline) -> Result<()> {
         let device = &intent.device;
+        if intent.operation == Operation::ChangeMedium {
+            return self.settle_medium(device, deadline).await;
+        }
         let recorded = self.recorded(device.id.as_str());
         let journaled = self.journaled(&[device])?;
         let failed = match recorded.as_ref().map(|device| &device.spec) {
@@ -111,11 +114,16 @@ impl GuestState {
             _ => None,
         };
         if let Some(error) = failed {
-            let text = format!("an interrupted change could not be taken back: {error}");
-            self.log.write(Level::Error, || format!("{}: {text}", device.id));
-            self.tell(device, (At::Plugged, At::Plugged), Cause::ChangeStays, || text);
+            self.tell_change_stays(device, &error);
         }
         self.strike(journaled.nothing_to_record(), [device]).await
+    }
+
+    /// An interrupted change of this device could not be taken back.
+    pub(super) fn tell_change_stays(&mut self, device: &Device, error: &Error) {
+        let text = format!("an interrupted change could not be taken back: {error}");
+        self.log.write(Level::Error, || format!("{}: {text}", device.id));
+        self.tell(device, (At::Plugged, At::Plugged), Cause::ChangeStays, || text);
     }
 
     /// Sets down the links that are recorded as down: a QEMU that has just been started has all of them up.

@@ -9,7 +9,8 @@ pub enum Outcome {
     Done(Device),
     /// Recorded; takes effect with the next boot.
     AfterReboot(Device, DeferReason),
-    /// Removal asked for and not granted yet; an event will follow.
+    /// Removal asked for and not granted yet; an event will follow. Or a change of medium, of which nothing
+    /// is done yet.
     Pending(Device, PendingReason),
     /// A device without an id is gone from the running guest; no record has it.
     DoneByPath,
@@ -74,6 +75,8 @@ pub enum PendingReason {
     Migrating,
     /// The guest has let go; somebody in QEMU, these in words, still uses the disk's block node.
     InUse(ShortText),
+    /// The guest has locked the tray of the CD drive.
+    TrayLocked,
 }
 
 impl PendingReason {
@@ -108,6 +111,7 @@ impl std::fmt::Display for PendingReason {
             Self::Stopped => "the guest has crashed or stopped",
             Self::NotAwaited => "not waited for",
             Self::Migrating => "the guest is being migrated",
+            Self::TrayLocked => "the guest has locked the tray of the drive, and was asked to open it",
         })
     }
 }

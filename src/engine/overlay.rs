@@ -66,9 +66,10 @@ impl GuestState {
     }
 }
 
-/// Whether it is a disk that the guest should have.
+/// Whether it is a disk that the guest should have, and may write to: of a CD nothing is ever elsewhere.
 pub(super) fn is_live_disk(device: &Device) -> bool {
-    device.presence != Presence::AddAfterReboot && matches!(device.spec, Spec::Disk(_))
+    let is_disk = matches!(&device.spec, Spec::Disk(spec) if !spec.is_cd());
+    device.presence != Presence::AddAfterReboot && is_disk
 }
 
 /// What the guest was seen to write to instead of the image of this device.

@@ -112,7 +112,13 @@ impl GuestState {
         match contents.journal().find(device.id.as_str()).map(|intent| intent.operation) {
             Some(Operation::Add | Operation::RollbackAdd) => At::Plugging,
             Some(Operation::Remove) => At::Unplugging,
-            Some(Operation::RemoveNext | Operation::SetLink | Operation::Move | Operation::SetLimits)
+            Some(
+                Operation::RemoveNext
+                | Operation::SetLink
+                | Operation::Move
+                | Operation::SetLimits
+                | Operation::ChangeMedium,
+            )
             | None => recorded.map_or(At::Absent, |device| Phase::at_rest(device.presence).at()),
         }
     }

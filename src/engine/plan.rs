@@ -223,8 +223,18 @@ pub(super) fn disk(
     layers: &[LayerRef],
     fdsets: &[u32],
 ) -> Result<Vec<Stage>> {
-    let tag = node::fdset_tag(id);
-    let mut steps: Vec<Step> = fdsets
+    let mut steps = Vec::new();
+    if spec.has_medium() {
+        steps = image(id, spec, layers, fdsets)?;
+    }
+    steps.push(device_add(id, node::device_args(id, address, spec)));
+    Ok(vec![steps])
+}
+
+/// The steps that make the node of an image.
+pub(super) fn image(node: &DeviceId, spec: &DiskSpec, layers: &[LayerRef], fdsets: &[u32]) -> Result<Stage> {
+    let tag = node::fdset_tag(node);
+    let mut steps: Stage = fdsets
         .iter()
         .enumerate()
         .map(|(index, set)| Step {
@@ -236,12 +246,11 @@ pub(super) fn disk(
         .collect();
     steps.push(Step {
         command: "blockdev-add",
-        arguments: node::block_node(id, spec, layers)?.into(),
+        arguments: node::block_node(node, spec, layers)?.into(),
         fd: None,
-        undo_step: UndoStep::BlockdevDel(id.into()),
+        undo_step: UndoStep::BlockdevDel(node.into()),
     });
-    steps.push(device_add(id, node::device_args(id, address, spec)));
-    Ok(vec![steps])
+    Ok(steps)
 }
 
 /// Plugs a controller in with the disk that is to sit on it: after its block node, which is what fails most

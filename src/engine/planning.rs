@@ -9,6 +9,7 @@ use super::disk::DiskRequest;
 use super::dry_run::{DryRun, Preparation};
 use super::guest_state::GuestState;
 use super::limit::Deadline;
+use super::medium_plan::emptying;
 use super::nic::{NicRequest, TapSource};
 use super::outcome::Outcome;
 use super::plan::{self, Stage, UndoStep};
@@ -141,13 +142,13 @@ impl GuestState {
             self.refuse_while_migrating(deadline).await?;
         }
         let mut undo_steps = vec![UndoStep::Unplug(device.id.clone())];
-        undo_steps.extend(plan::backend(&device, &self.fdsets.of(&device.id)));
+        undo_steps.extend(plan::backend(&device, &self.fdsets.behind(&device)));
         self.keep_needed_helpers(&mut undo_steps, &[&device]);
-        let command = |undo_step: &UndoStep| {
-            let Command { name, arguments, .. } = undo_step.command();
+        let shown = |Command { name, arguments, .. }: Command| {
             (name.into_owned(), arguments.as_deref().cloned().unwrap_or_default())
         };
-        let commands = undo_steps.iter().map(command).collect();
+        let commands = emptying(&device).into_iter().chain(undo_steps.iter().map(UndoStep::command));
+        let commands = commands.map(shown).collect();
         Ok(DryRun { outcome: Outcome::Done(device), commands, host: Vec::new() })
     }
 }

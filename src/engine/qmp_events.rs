@@ -60,6 +60,7 @@ impl GuestState {
         // Whatever else they mean, the run state is not the one it was. None of them says which one it is:
         // QEMU tells that it resumes, for instance, before it goes on sleeping (9.0 and later).
         self.running &= !RUN_STATE_EVENTS.contains(&name);
+        self.note_trays(event);
         match name {
             "SUSPEND" => self.unplug_blocked = Some(PendingReason::Asleep),
             "WAKEUP" | "RESET" => {

@@ -97,7 +97,7 @@ pub(super) enum Decision {
     DeferUnplug,
     /// The guest is asked where it runs after the migration.
     AwaitMigration,
-    /// Link or bridge are set as the record has them.
+    /// Link, bridge or medium are made what the record has.
     SettleChange,
     /// The backend of the device is taken down, then the device leaves the record.
     TearDown(Teardown),
@@ -169,10 +169,15 @@ fn unfinished(operation: Operation, facts: &Facts) -> Decision {
     }
     let is_recorded = facts.recorded.is_it();
     match (operation, facts.shown) {
-        (Operation::SetLink | Operation::Move | Operation::SetLimits, Shown::Itself) if is_recorded => {
-            Decision::SettleChange
+        (
+            Operation::SetLink | Operation::Move | Operation::SetLimits | Operation::ChangeMedium,
+            Shown::Itself,
+        ) if is_recorded => Decision::SettleChange,
+        // The node that the record does not have goes without its drive as well.
+        (Operation::ChangeMedium, Shown::Nothing) if is_recorded => Decision::SettleChange,
+        (Operation::SetLink | Operation::Move | Operation::SetLimits | Operation::ChangeMedium, _) => {
+            Decision::ClearIntent
         }
-        (Operation::SetLink | Operation::Move | Operation::SetLimits, _) => Decision::ClearIntent,
         (Operation::RemoveNext, _) if is_recorded => Decision::AwaitAdds,
         (Operation::RemoveNext, _) => Decision::ClearIntent,
         (Operation::Add, _) if facts.batch == Batch::Partial => Decision::RollBack,
@@ -204,9 +209,14 @@ pub(super) fn teardown(operation: Option<Operation>, is_taken: bool, fds_uncerta
     let told = match operation {
         Some(Operation::Add | Operation::RollbackAdd) => EventKind::Undone,
         Some(Operation::Remove) => EventKind::Removed,
-        None | Some(Operation::RemoveNext | Operation::SetLink | Operation::Move | Operation::SetLimits) => {
-            EventKind::RemovedByGuest
-        }
+        None
+        | Some(
+            Operation::RemoveNext
+            | Operation::SetLink
+            | Operation::Move
+            | Operation::SetLimits
+            | Operation::ChangeMedium,
+        ) => EventKind::RemovedByGuest,
     };
     let backend = match told {
         _ if is_taken => Backend::OfAnother,

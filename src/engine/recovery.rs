@@ -8,6 +8,7 @@ use super::guest_state::GuestState;
 use super::identity::Shown;
 use super::inventory::PeripheralIds;
 use super::limit::Deadline;
+use super::medium_plan::emptying;
 use super::outcome::PendingReason;
 use super::phase::UnplugRequest;
 use super::phase_change::Cause;
@@ -211,6 +212,10 @@ impl GuestState {
         self.drop_refusals(&[device]);
         let command = UndoStep::Unplug(device.id.clone()).command();
         let journaled = self.journaled(&[device])?;
+        let emptied = emptying(device);
+        if !emptied.is_empty() {
+            self.send(journaled.may(), emptied, deadline).await.failure.map_or(Ok(()), Err)?;
+        }
         // QEMU may say that it is at it already; only a broken connection is a reason to stop.
         if let Some(error) =
             self.send_one(journaled.may(), command, deadline).await.err().filter(|e| !e.is_refusal())

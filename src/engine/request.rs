@@ -11,6 +11,7 @@ use super::io::{Effect, Given, Link, OpId};
 use super::limit::Deadline;
 use super::list::list;
 use super::listener::Listener;
+use super::medium_request::NewMedium;
 use super::operations::{Demand, Operations};
 use super::passthrough::RawCommand;
 use super::removal::{Removal, RemovalOfMany};
@@ -46,6 +47,8 @@ pub enum Request {
     SetNicLimits(String, Limits),
     /// Resize a disk.
     Resize(String, NewSize),
+    /// Change the medium of a CD drive.
+    ChangeMedium(String, Box<NewMedium>),
     /// Run a QMP command of the caller's own.
     Qmp(RawCommand),
     /// Whether QMP events are to be passed on as they are.
@@ -89,9 +92,8 @@ impl Request {
             Self::Add(_) | Self::Remove(_) | Self::RemoveMany(..) | Self::SetLink(..) | Self::MoveNic(..) => {
                 true
             }
-            Self::SetNicLimits(..) | Self::Resize(..) | Self::Settle | Self::Repair | Self::LendMonitor => {
-                true
-            }
+            Self::SetNicLimits(..) | Self::Resize(..) | Self::ChangeMedium(..) => true,
+            Self::Settle | Self::Repair | Self::LendMonitor => true,
             Self::Apply(_, how) => !how.plan_only,
             // Which commands change something is found out for each.
             Self::Qmp(_) | Self::Open | Self::ForwardQmpEvents(_) | Self::Describe(_) | Self::Process => {
@@ -240,6 +242,9 @@ impl GuestState {
             Request::Resize(id, size) => {
                 let resized = Box::pin(self.resize_disk(&id, size, deadline)).await;
                 resized.map(|(device, bytes)| Answer::Resized(Box::new(device), bytes))
+            }
+            Request::ChangeMedium(id, medium) => {
+                Box::pin(self.change_medium(&id, &medium, deadline)).await.map(Answer::outcome)
             }
             Request::Qmp(command) => Box::pin(self.passthrough(&command, deadline)).await.map(Answer::Value),
             Request::DescribeUnrecorded => {

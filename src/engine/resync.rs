@@ -119,7 +119,7 @@ impl GuestState {
         self.phases.take_inventory(&absent);
         self.note_overlays(&inventory.graph, deadline).await?;
         let mut fdsets = std::mem::take(&mut self.fdsets);
-        fdsets.carry_over_retained(&earlier, |owner| self.is_known(owner.as_str()));
+        fdsets.carry_over_retained(&earlier, |owner| self.is_of_known(owner.as_str()));
         self.fdsets = fdsets;
         if self.only_looks() {
             (self.needs_resync, self.events_lost) = (false, false);
@@ -132,6 +132,7 @@ impl GuestState {
             self.links_to_reapply = false;
         }
         self.take_over_journal().await?;
+        self.look_at_trays(deadline).await?;
         self.needs_resync = false;
         self.events_lost = false;
         Ok(())
@@ -159,7 +160,8 @@ impl GuestState {
                 | Operation::RemoveNext
                 | Operation::SetLink
                 | Operation::Move
-                | Operation::SetLimits => self.slots.occupy(&intent.device),
+                | Operation::SetLimits
+                | Operation::ChangeMedium => self.slots.occupy(&intent.device),
                 Operation::RollbackAdd | Operation::Remove => self.slots.quarantine(&intent.device),
             }
         }

@@ -145,7 +145,7 @@ impl GuestState {
         for (device, departure) in
             devices.iter().zip(departures).filter(|(_, departure)| was_cut_off(departure))
         {
-            departure.backend_objects.extend(plan::passed_fds(device, &self.fdsets.of(&device.id)));
+            departure.backend_objects.extend(plan::passed_fds(device, &self.fdsets.behind(device)));
             left.extend(self.recover_passed_fds(may, device, &absent, deadline).await?);
         }
         self.tap_cache = None;
@@ -174,7 +174,7 @@ impl GuestState {
         let DetachedDevice { device, backend_is_taken, .. } = gone;
         let was_kept = self.at(device) == At::InUse;
         self.enter(device, Some(Phase::Detached(None)), Cause::Left, String::new)?;
-        let fdsets = self.fdsets.of(&device.id);
+        let fdsets = self.fdsets.behind(device);
         let operation = self.contents().journal().find(device.id.as_str()).map(|intent| intent.operation);
         let teardown =
             reconcile::teardown(operation, backend_is_taken, self.phases.has_uncertain_fds(&device.id));
@@ -244,7 +244,7 @@ impl GuestState {
             self.slots.pci.remember_freed(&rules);
             self.topology.remove(device.id.as_str());
         }
-        self.fdsets.release(&device.id);
+        self.fdsets.release_behind(device);
         self.enter_from(from, device, None, cause, || text_of(cause).to_owned())
     }
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::device_reports::Confirmed;
 use super::guest_state::GuestState;
 use super::limit::Deadline;
+use super::medium_plan::emptying;
 use super::outcome::PendingReason;
 use super::phase::{Phase, UnplugRequest};
 use super::phase_change::Cause;
@@ -155,8 +156,9 @@ impl GuestState {
         if devices.is_empty() {
             return Vec::new();
         }
-        let mut commands: Vec<Command> =
-            devices.iter().map(|device| UndoStep::Unplug(device.id.clone()).command()).collect();
+        let mut commands: Vec<Command> = devices.iter().flat_map(|device| emptying(device)).collect();
+        let emptied = commands.len();
+        commands.extend(devices.iter().map(|device| UndoStep::Unplug(device.id.clone()).command()));
         if planted::has(Fault::BackendGoesEarly) {
             let backends = devices.iter().flat_map(|device| plan::backend(device, &[]));
             commands.extend(backends.map(|undo_step| undo_step.command()));
@@ -174,7 +176,7 @@ impl GuestState {
                 .await;
         }
         let mut answers = Vec::with_capacity(devices.len());
-        for (device, reply) in devices.iter().zip(batch.replies) {
+        for (device, reply) in devices.iter().zip(batch.replies.into_iter().skip(emptied)) {
             let asked = match reply {
                 Some(Err(error)) => classify_device_del_error(device, error),
                 _ => DeviceDelReply::Accepted(state(device)),
@@ -243,7 +245,11 @@ impl GuestState {
         let stays = |operation| {
             matches!(
                 operation,
-                Operation::RemoveNext | Operation::SetLink | Operation::Move | Operation::SetLimits
+                Operation::RemoveNext
+                    | Operation::SetLink
+                    | Operation::Move
+                    | Operation::SetLimits
+                    | Operation::ChangeMedium
             )
         };
         intent.is_some_and(|intent| !stays(intent.operation))

@@ -16,7 +16,7 @@ use crate::disk::{self, DiskSpec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Address;
 use crate::model::properties::{agrees, plain_text};
-use crate::model::{BackendNames, Device, DeviceKind, Presence, Spec};
+use crate::model::{BackendNames, Device, Presence, Spec};
 use crate::net::args;
 use crate::qmp::Command;
 use crate::sanitize::readable;
@@ -65,6 +65,8 @@ impl GuestState {
             self.compare_properties(device, &mut differences, deadline).await?;
             compare_overlay(device, &mut differences);
             match &device.spec {
+                // Whether something is in it, its property tells.
+                Spec::Disk(spec) if !spec.has_medium() => {}
                 Spec::Disk(spec) => {
                     let image = self.open_image(spec).await;
                     compare_node(device, spec, image.as_ref(), &nodes, &mut differences);
@@ -224,7 +226,7 @@ impl GuestState {
         let mut told = BTreeSet::new();
         for (set, owner) in self.fdsets.owned() {
             let is_there = foreign.contains(owner.as_str()) || peripheral_ids.has(owner.as_str());
-            if is_there || self.is_known(owner.as_str()) {
+            if is_there || self.is_of_known(owner.as_str()) {
                 continue;
             }
             if nodes.contains_key(owner.as_str()) && told.insert(owner.to_string()) {
@@ -234,8 +236,7 @@ impl GuestState {
         }
         // Without a set that carries the tag: it was taken from the node while that was in use.
         for name in nodes.keys().filter(|name| verify_disk::is_named_like_ours(name)) {
-            let is_known = self.is_known(name) || self.owner_of_backend(DeviceKind::Disk, name).is_some();
-            let is_used = is_known || foreign.contains(*name);
+            let is_used = self.is_of_known(name) || foreign.contains(*name);
             if !is_used && told.insert((*name).to_owned()) {
                 differences.push(Difference::new(Mismatch::OrphanNode, name, "", name));
             }
@@ -260,7 +261,10 @@ fn expectations(device: &Device, address: &Address) -> Map<String, Value> {
                 ("share-rw", false.into()),
                 ("bootindex", (-1).into()),
                 ("wwn", 0.into()),
-            ],
+            ]
+            .into_iter()
+            .chain((!spec.has_medium()).then(|| ("drive", "".into())))
+            .collect(),
         ),
         (Spec::Controller(spec), Address::Pci(address)) => {
             (scsi::args::device_args(&device.id, address, spec), Vec::new())

@@ -62,7 +62,7 @@ impl GuestState {
         differences: &mut Vec<Difference>,
     ) -> Result<()> {
         let Ok(qemu) = self.qemu_pid() else { return Ok(()) };
-        let sets = self.fdsets.of(&device.id);
+        let sets = self.fdsets.behind(device);
         let numbers: Vec<i32> = sets.iter().flat_map(|set| self.fdsets.numbers(*set)).copied().collect();
         if numbers.is_empty() {
             return Ok(());

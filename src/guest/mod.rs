@@ -21,9 +21,9 @@ use crate::engine::{self, Answer, Engine, Request};
 pub use crate::engine::{
     Access, Action, AddFailure, AddRequest, Applied, Apply, Change, ControllerRequest, DeferReason,
     DeviceAnswer, DeviceInfo, DeviceRef, DeviceState, DeviceStep, Difference, DiskRequest, DryRun, Event,
-    EventKind, GuestView, IoAction, IoError, LIVE_DISK_MODELS, Listener, MISSING, Mismatch, NewSize,
-    NicRequest, OLDEST_QEMU, Outcome, PendingReason, PlaceRequest, Placement, RawCommand, Removal,
-    RemovalOfMany, SlotInfo, SlotStatus, TapSource,
+    EventKind, GuestView, IoAction, IoError, LIVE_DISK_MODELS, Listener, Lock, MISSING, MediumImage,
+    Mismatch, NewMedium, NewSize, NicRequest, OLDEST_QEMU, Outcome, PendingReason, PlaceRequest, Placement,
+    RawCommand, Removal, RemovalOfMany, SlotInfo, SlotStatus, TapSource,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::IfName;
@@ -277,6 +277,12 @@ impl Guest {
     pub fn resize_disk(&self, id: &str, size: NewSize, timeout: Duration) -> Result<(Device, u64)> {
         let request = Request::Resize(id.to_owned(), size);
         expect!(self.call("resize_disk", timeout, request), Answer::Resized(device, bytes) => (*device, bytes))
+    }
+
+    /// Changes the medium of a CD drive.
+    pub fn change_media(&self, id: &str, medium: NewMedium, timeout: Duration) -> Result<Outcome> {
+        let request = Request::ChangeMedium(id.to_owned(), Box::new(medium));
+        expect!(self.call("change_media", timeout, request), Answer::Outcome(outcome) => *outcome)
     }
 
     /// Runs a QMP command of the caller's own.

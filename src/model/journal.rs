@@ -27,6 +27,9 @@ pub enum Operation {
     Move,
     /// Its limits are being set; until that is recorded, the recorded ones count.
     SetLimits,
+    /// The medium of a CD drive is being changed. The intent's device has the new one, and among its nodes
+    /// those of both.
+    ChangeMedium,
 }
 
 /// One unfinished operation.

@@ -15,7 +15,8 @@ pub fn ends_with_qemu(operation: Operation, is_there: bool) -> bool {
         | Operation::RemoveNext
         | Operation::SetLink
         | Operation::Move
-        | Operation::SetLimits => false,
+        | Operation::SetLimits
+        | Operation::ChangeMedium => false,
     }
 }
 
@@ -39,7 +40,9 @@ fn is_open(intent: &Intent, record: &Record) -> bool {
         Operation::Remove | Operation::RemoveNext => false,
         Operation::Add => is_about_it.is_none(),
         Operation::RollbackAdd => is_about_it != Some(false),
-        Operation::SetLink | Operation::Move | Operation::SetLimits => is_about_it == Some(true),
+        Operation::SetLink | Operation::Move | Operation::SetLimits | Operation::ChangeMedium => {
+            is_about_it == Some(true)
+        }
     }
 }
 
@@ -61,6 +64,7 @@ impl Operation {
             Self::SetLink => "its link was being set",
             Self::Move => "it was being moved to another bridge",
             Self::SetLimits => "its limits were being set",
+            Self::ChangeMedium => "its medium was being changed",
         };
         format!("{what}, and how that ended is not written down")
     }
@@ -78,6 +82,7 @@ impl Intent {
             Operation::SetLink => format!("setting the link of {id} was interrupted"),
             Operation::Move => format!("moving {id} to another bridge was interrupted"),
             Operation::SetLimits => format!("setting the limits of {id} was interrupted"),
+            Operation::ChangeMedium => format!("changing the medium of {id} was interrupted"),
         }
     }
 }

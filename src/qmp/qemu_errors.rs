@@ -32,6 +32,8 @@ pub enum Refusal {
     ReadOnlyDevice,
     /// The guest is on its way to another host.
     Migrating,
+    /// The tray of the CD drive is not open: the guest has locked it.
+    TrayShut,
     /// The monitor's capabilities were negotiated before.
     AlreadyNegotiated,
     /// QEMU does not have the block driver.
@@ -53,7 +55,8 @@ impl Refusal {
             Self::UnalignedSize => Some(ErrorKind::Invalid),
             Self::ReadOnlyDevice => Some(ErrorKind::Host),
             Self::Migrating => Some(ErrorKind::Migrating),
-            Self::Absent | Self::InUse | Self::AlreadyUnplugging | Self::AlreadyNegotiated => None,
+            Self::Absent | Self::InUse | Self::AlreadyUnplugging => None,
+            Self::TrayShut | Self::AlreadyNegotiated => None,
             // The one who asks for a driver says which.
             Self::NoDriver | Self::NodeName => None,
         }
@@ -160,6 +163,7 @@ pub static ROWS: &[Row] = &[
     row(&["blockdev-add"], "Invalid parameter '*'", ONLY_5_2, Refusal::NoDriver),
     row(&["blockdev-del"], "Cannot find node ", ONLY_5_2, Refusal::Absent),
     row(&["blockdev-del"], "Failed to find node with node-name='*'", SINCE_7_2, Refusal::Absent),
+    row(&["blockdev-remove-medium"], "Tray of device '*' is not open", ALL, Refusal::TrayShut),
     // A device uses it; QEMU lets go of a node some 55 ms after its device has left the bus. Or an export.
     row(&["blockdev-del"], "Node * is in use", ALL, Refusal::InUse),
     // A node above it is made of it.

@@ -119,6 +119,7 @@ static void guests(void)
     struct kvm_hotplug_nic_limits limits = {.inbound_average = 0};
     struct kvm_hotplug_del_batch gone = {.id_count = 0};
     struct kvm_hotplug_command command = {.execute = "query-status"};
+    struct kvm_hotplug_medium medium = {.path = "/x"};
     struct kvm_hotplug_event event;
     uint64_t bytes = 1;
     char *text = NULL;
@@ -151,6 +152,7 @@ static void guests(void)
     null(kvm_hotplug_set_bridge(NULL, "x", "br0", 0, &failure), "guest handle");
     null(kvm_hotplug_set_nic_limits(NULL, "x", &limits, sizeof limits, 0, &failure), "guest handle");
     null(kvm_hotplug_resize_disk(NULL, "x", 512, 0, 0, &bytes, &failure), "guest handle");
+    null(kvm_hotplug_change_media(NULL, "x", &medium, sizeof medium, NULL, 0, &failure), "guest handle");
     null(kvm_hotplug_settle(NULL, 0, NULL, 0, 0, &count, &failure), "guest handle");
     null(kvm_hotplug_qmp(NULL, &command, sizeof command, &text, &failure), "guest handle");
     null(kvm_hotplug_give_connection(NULL, 0, &failure), "guest handle");

@@ -92,7 +92,10 @@ impl Agent {
             let is_refused = matches!(fault, Some(AtBatch::Refuse(refused)) if refused == at);
             if is_refused && world.would_do(command) {
                 world.residue |= command.name.ends_with("del");
-                world.change_refused |= command.name == "set_link" && choices.happened() > 1;
+                let is_change = command.name == "set_link"
+                    || command.name.ends_with("-tray")
+                    || command.name.ends_with("-medium");
+                world.change_refused |= is_change && choices.happened() > 1;
                 let error = refusal();
                 batch.replies.push(Some(Err(Error::qmp(error.class, error.desc))));
                 continue;

@@ -2,7 +2,8 @@
 
 use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
 use kvm_hotplug::engine::{
-    AddRequest, Apply, DiskRequest, NewSize, NicRequest, Placement, Removal, Request, TapSource,
+    AddRequest, Apply, DiskRequest, Lock, MediumImage, NewMedium, NewSize, NicRequest, Placement, Removal,
+    Request, TapSource,
 };
 use kvm_hotplug::ids::{DeviceId, IfName, IoThread, MacAddr};
 use kvm_hotplug::model::DeviceKind;
@@ -37,6 +38,10 @@ pub enum Call {
     /// The bytes that the guest may receive in a second.
     Limit(&'static str, u64),
     Resize(&'static str, u64),
+    /// A CD drive with this id, and this image in it.
+    AddCd(&'static str, &'static str),
+    /// Another image in it, or none.
+    ChangeMedium(&'static str, Option<&'static str>),
     /// Everything of the guest that is ours, by the record.
     RemoveControllers,
     Process,
@@ -103,6 +108,14 @@ fn disk(world: &World, id: &str, image: &str, model: &str) -> AddRequest {
     AddRequest::Disk(Box::new(DiskRequest { placement: placement(id), spec, format: FormatRequest::Raw }))
 }
 
+fn cd(world: &World, id: &str, image: &str) -> AddRequest {
+    let mut request = disk(world, id, image, "scsi-cd");
+    if let AddRequest::Disk(request) = &mut request {
+        request.spec.read_only = true;
+    }
+    request
+}
+
 fn removal(id: &str) -> Removal {
     Removal { id: id.into(), kind: None, live_only: false, wait: true, leave_overlay: false }
 }
@@ -164,6 +177,15 @@ impl Call {
             Self::Resize(id, bytes) => {
                 Request::Resize(id.into(), NewSize { bytes: Some(bytes), may_shrink: false })
             }
+            Self::AddCd(id, image) => Request::Add(vec![cd(world, id, image)]),
+            Self::ChangeMedium(id, image) => {
+                let image = image.map(|image| MediumImage {
+                    path: world.image(image),
+                    format: FormatRequest::Raw,
+                    backing: None,
+                });
+                Request::ChangeMedium(id.into(), Box::new(NewMedium { image, lock: Lock::Respected }))
+            }
             Self::RemoveControllers => {
                 let record = RecordFile::peek(&world.path()).ok()?;
                 let controller =
@@ -188,6 +210,7 @@ impl Call {
             Self::AddNic(id, ..) | Self::AddDisk(id, _) | Self::AddScsi(id, _) | Self::Remove(id) => vec![id],
             Self::SetLink(id, _) | Self::Move(id, _) | Self::Limit(id, _) | Self::Resize(id, _) => vec![id],
             Self::AddThreaded(id, ..) | Self::AddNicUnwaited(id, ..) | Self::RemoveUnwaited(id) => vec![id],
+            Self::AddCd(id, _) | Self::ChangeMedium(id, _) => vec![id],
             Self::AddBoth(one, other) | Self::RemoveBoth(one, other) => vec![one, other],
             // What is not in the list goes.
             Self::Apply(_) => IDS.to_vec(),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File as OpenFile;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
@@ -111,9 +111,12 @@ impl Host {
     /// What the model is told of a descriptor.
     pub fn describe(&self, fd: &Descriptor, number: i32) -> Passed {
         let raw = fd.as_fd().as_raw_fd();
-        let metadata = OpenFile::from(fd.as_fd().try_clone_to_owned().unwrap()).metadata().unwrap();
+        let mut file = OpenFile::from(fd.as_fd().try_clone_to_owned().unwrap());
+        let metadata = file.metadata().unwrap();
         if metadata.is_file() {
-            return Passed::image(number, &name_of(&metadata), metadata.len(), true);
+            // The kernel refuses to write even nothing to a file that is open for reading.
+            let writable = file.write(&[]).is_ok();
+            return Passed::image(number, &name_of(&metadata), metadata.len(), writable);
         }
         Passed {
             number,

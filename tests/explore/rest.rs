@@ -2,11 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use kvm_hotplug::model::{DeviceKind, Presence};
+use kvm_hotplug::model::{Device, DeviceKind, Presence, Spec};
 use kvm_hotplug::store::RecordFile;
 
 use crate::run::Run;
 use crate::world::THEIRS;
+
+/// A disk, unless it is a CD drive without a medium.
+fn has_node(device: &Device) -> bool {
+    matches!(&device.spec, Spec::Disk(disk) if disk.has_medium())
+}
 
 impl Run<'_> {
     /// Record, guest and host say the same, and nothing is left of anything else.
@@ -43,7 +48,9 @@ impl Run<'_> {
                 };
                 same("devices", self.world.own_devices().into_iter().collect(), live);
                 same("netdevs", own(model.netdevs.keys().map(String::as_str).collect()), of(DeviceKind::Nic));
-                same("nodes", own(model.nodes.keys().map(String::as_str).collect()), of(DeviceKind::Disk));
+                let nodes = devices.iter().filter(|device| has_node(device));
+                let nodes = nodes.map(|device| device.backend_name().to_string()).collect();
+                same("nodes", own(model.nodes.keys().map(String::as_str).collect()), nodes);
                 let helpers = devices.iter().filter(|device| device.presence == Presence::Live);
                 let helpers = helpers.flat_map(|device| device.helpers()).map(|helper| helper.id.to_string());
                 same("objects", own(model.objects.keys().map(String::as_str).collect()), helpers.collect());
@@ -67,6 +74,15 @@ impl Run<'_> {
                     let recorded =
                         devices.iter().filter_map(|device| Some(device.nic()?.ifname.as_ref()?.to_string()));
                     same("taps", own(taps.keys().map(String::as_str).collect()), recorded.collect());
+                }
+                for cd in devices.iter().filter(|device| device.model() == "scsi-cd") {
+                    let Some(drive) = model.device(cd.id.as_str()) else { continue };
+                    let recorded = has_node(cd).then(|| cd.backend_name().to_string());
+                    let is_open = matches!(&cd.spec, Spec::Disk(disk) if disk.tray_open);
+                    let is_so = drive.drive == recorded && drive.tray.open == is_open;
+                    if !is_so && !self.world.change_refused {
+                        wrong.push(format!("drive {}: {:?}, recorded {recorded:?}", cd.id, drive));
+                    }
                 }
                 for device in devices {
                     let Some(nic) = device.nic().filter(|_| !self.world.change_refused) else { continue };

@@ -43,6 +43,8 @@ pub enum Operation {
     AddNicDown,
     LinkDown,
     Resize,
+    /// Another medium in a CD drive.
+    ChangeMedium,
 }
 
 /// What becomes of an operation that failed without saying that it is as before.
@@ -64,7 +66,8 @@ pub const ID: &str = "victim";
 pub const CONTROLLER: &str = "scsi-pci-4";
 
 /// What may be left of a device is called by one of these.
-pub const PARTS: [&str; 6] = [ID, "fdset", CONTROLLER, adopted::NETDEV, adopted::NODES[0], adopted::NODES[1]];
+pub const PARTS: [&str; 7] =
+    [ID, "fdset", "medium", CONTROLLER, adopted::NETDEV, adopted::NODES[0], adopted::NODES[1]];
 
 /// Time for an operation whose monitor falls silent.
 pub const SHORT: u64 = 150;
@@ -89,7 +92,7 @@ impl Operation {
     pub fn fate(self) -> Fate {
         match self {
             LinkDown => Fate::Undone,
-            Resize => Fate::Repeated,
+            Resize | ChangeMedium => Fate::Repeated,
             _ if self.is_add() => Fate::Undone,
             _ => Fate::CarriedThrough,
         }
@@ -125,6 +128,12 @@ impl Operation {
             }
             LinkDown => AddNic(2),
             Resize => AddRaw,
+            ChangeMedium => {
+                let place = Place { id: Some(ID.into()), ..Place::default() };
+                let model = Some("scsi-cd".into());
+                done(api.add_disk(&DiskArgs { place, model, read_only: true, ..fixture.disk("disk.img") }));
+                return;
+            }
             _ => return,
         };
         done(before.run(fixture, api, AMPLE));
@@ -150,6 +159,10 @@ impl Operation {
                 let size = api.resize(ID, SizeArgs::bytes(3 << 20), timeout_ms)?;
                 assert_eq!(size, 3 << 20);
                 Ok(Answer { state: State::Done, device: api.list().pop() })
+            }
+            ChangeMedium => {
+                let path = fixture.disk("other.img").path;
+                api.change_media(ID, &MediumArgs { timeout_ms, ..MediumArgs::at(&path) })
             }
             AddRaw => api.add_disk(&DiskArgs { place, ..fixture.disk("disk.img") }),
             AddLayered => api.add_disk(&DiskArgs { place, ..fixture.layered_disk() }),
@@ -192,6 +205,9 @@ impl Scene {
     pub fn new(agent: &dyn Agent, operation: Operation) -> Self {
         let fixture = Fixture::pc();
         fixture.disk("disk.img");
+        if operation == ChangeMedium {
+            fixture.disk("other.img");
+        }
         if matches!(operation, AddLayered | DelLayered) {
             fixture.layered_disk();
         }
@@ -287,6 +303,7 @@ pub struct Goal {
 fn recorded(fixture: &Fixture) -> Vec<String> {
     let line = |device: &Device| match &device.spec {
         Spec::Nic(nic) => format!("{}, link down: {}", device.id, nic.link_down),
+        Spec::Disk(disk) if disk.is_cd() => format!("{}, medium: {:?}", device.id, disk.path.file_name()),
         _ => device.id.to_string(),
     };
     fixture.record().devices.iter().map(line).collect()

@@ -39,6 +39,8 @@ pub trait Api: Send + Sync {
     fn set_bridge(&self, id: &str, bridge: Option<&str>, timeout_ms: u64) -> Result<Changed, Failure>;
     /// The size it has now.
     fn resize(&self, id: &str, size: SizeArgs, timeout_ms: u64) -> Result<u64, Failure>;
+    /// Another medium for a CD drive, or none.
+    fn change_media(&self, id: &str, medium: &MediumArgs) -> Result<Answer, Failure>;
     /// What the command returned.
     fn qmp(&self, command: &QmpArgs) -> Result<Value, Failure>;
     fn forward_qmp_events(&self, on: bool);
@@ -259,6 +261,25 @@ impl SizeArgs {
     }
 }
 
+/// A medium for a CD drive; without a path the one in it is taken out.
+#[derive(Clone, Debug)]
+pub struct MediumArgs {
+    pub path: Option<PathBuf>,
+    pub format: &'static str,
+    pub force: bool,
+    pub timeout_ms: u64,
+}
+
+impl MediumArgs {
+    pub fn none() -> Self {
+        Self { path: None, format: "raw", force: false, timeout_ms: AMPLE }
+    }
+
+    pub fn at(path: &Path) -> Self {
+        Self { path: Some(path.to_owned()), ..Self::none() }
+    }
+}
+
 /// A QMP command.
 #[derive(Clone, Debug)]
 pub struct QmpArgs {
@@ -324,6 +345,7 @@ pub enum Why {
     NotAwaited,
     Migrating,
     InUse,
+    TrayLocked,
 }
 
 /// One device.
@@ -375,6 +397,8 @@ pub enum EventKind {
     Shutdown { by_guest: bool },
     Reset { by_guest: bool },
     Panicked,
+    TrayOpened,
+    TrayClosed,
     Qmp,
     AddFailed { kind: i32, errno: i32 },
 }

@@ -33,6 +33,7 @@ use ::kvm_hotplug::capi::link::{
 use ::kvm_hotplug::capi::list::{kvm_hotplug_get_device, kvm_hotplug_list};
 use ::kvm_hotplug::capi::log::kvm_hotplug_log_level::KVM_HOTPLUG_LOG_DEBUG;
 use ::kvm_hotplug::capi::log::kvm_runtime_set_log;
+use ::kvm_hotplug::capi::media::{KVM_HOTPLUG_MEDIUM_FORCE, kvm_hotplug_change_media, kvm_hotplug_medium};
 use ::kvm_hotplug::capi::nic::*;
 use ::kvm_hotplug::capi::plan::kvm_hotplug_text_free;
 use ::kvm_hotplug::capi::qmp::*;
@@ -440,6 +441,28 @@ impl Api for CApi {
         Ok(now)
     }
 
+    fn change_media(&self, id: &str, medium: &MediumArgs) -> Result<Answer, Failure> {
+        let mut strings = Strings::default();
+        let id = strings.keep(Some(id));
+        let request = kvm_hotplug_medium {
+            path: strings.keep(medium.path.as_ref().map(|path| path.to_str().unwrap())),
+            backing_paths: null(),
+            format: if medium.format == "qcow2" { 1 } else { 0 },
+            backing: 0,
+            backing_count: 0,
+            timeout_ms: milliseconds(medium.timeout_ms),
+            flags: if medium.force { KVM_HOTPLUG_MEDIUM_FORCE } else { 0 },
+            reserved: 0,
+        };
+        let (size, mut device) = (size_of_val(&request), zeroed::<kvm_hotplug_device>());
+        let room = size_of_val(&device);
+        // SAFETY: all of it lives through the call.
+        let code = call(|error| unsafe {
+            kvm_hotplug_change_media(self.0, id, &raw const request, size, &raw mut device, room, error)
+        })?;
+        Ok(answer(code, &device))
+    }
+
     fn qmp(&self, command: &QmpArgs) -> Result<Value, Failure> {
         let mut strings = Strings::default();
         let none = command.arguments.as_object().unwrap().is_empty();
@@ -534,6 +557,8 @@ impl Api for CApi {
             11 => EventKind::Shutdown { by_guest: event.by_guest == 1 },
             12 => EventKind::Reset { by_guest: event.by_guest == 1 },
             13 => EventKind::Panicked,
+            16 => EventKind::TrayOpened,
+            17 => EventKind::TrayClosed,
             14 => EventKind::Qmp,
             15 => EventKind::AddFailed {
                 kind: i32::try_from(event.error_kind).unwrap(),
@@ -680,6 +705,7 @@ fn why(reason: u32) -> Why {
         () if is(Reason::KVM_HOTPLUG_REASON_NOT_AWAITED) => Why::NotAwaited,
         () if is(Reason::KVM_HOTPLUG_REASON_MIGRATING) => Why::Migrating,
         () if is(Reason::KVM_HOTPLUG_REASON_IN_USE) => Why::InUse,
+        () if is(Reason::KVM_HOTPLUG_REASON_TRAY_LOCKED) => Why::TrayLocked,
         () => panic!("reason {reason}"),
     }
 }

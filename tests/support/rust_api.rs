@@ -9,8 +9,8 @@ use kvm_hotplug::Error;
 use kvm_hotplug::disk::{Cache, Description, DiskSpec, Format, FormatRequest};
 use kvm_hotplug::guest::{
     self, Access, AddRequest, Apply, ControllerRequest, DeferReason, DeviceInfo, DeviceState, DiskRequest,
-    Guest, Listener, NewSize, NicRequest, Outcome, PendingReason, Placement, RawCommand, Removal,
-    RemovalOfMany, TapSource, ThreadNumber, read_devices, read_wanted,
+    Guest, Listener, Lock, MediumImage, NewMedium, NewSize, NicRequest, Outcome, PendingReason, Placement,
+    RawCommand, Removal, RemovalOfMany, TapSource, ThreadNumber, read_devices, read_wanted,
 };
 use kvm_hotplug::ids::{Address, BusName, DeviceId, IfName, MacAddr, PciAddress, ScsiAddress, Slot};
 use kvm_hotplug::log::{Level, Log, Sink};
@@ -155,6 +155,14 @@ impl Api for RustApi {
         Ok(self.0.resize_disk(id, size, Duration::from_millis(timeout_ms))?.1)
     }
 
+    fn change_media(&self, id: &str, medium: &MediumArgs) -> Result<Answer, Failure> {
+        let format = if medium.format == "qcow2" { FormatRequest::Qcow2 } else { FormatRequest::Raw };
+        let image = medium.path.clone().map(|path| MediumImage { path, format, backing: None });
+        let lock = if medium.force { Lock::Broken } else { Lock::Respected };
+        let timeout = Duration::from_millis(medium.timeout_ms);
+        Ok(answer(self.0.change_media(id, NewMedium { image, lock }, timeout)?))
+    }
+
     fn qmp(&self, command: &QmpArgs) -> Result<Value, Failure> {
         let raw = RawCommand {
             name: command.name.clone(),
@@ -213,6 +221,8 @@ impl Api for RustApi {
             guest::EventKind::Shutdown { by_guest } => EventKind::Shutdown { by_guest },
             guest::EventKind::Reset { by_guest } => EventKind::Reset { by_guest },
             guest::EventKind::Panicked => EventKind::Panicked,
+            guest::EventKind::TrayOpened => EventKind::TrayOpened,
+            guest::EventKind::TrayClosed => EventKind::TrayClosed,
             guest::EventKind::Qmp => EventKind::Qmp,
             guest::EventKind::AddFailed(failure) => {
                 EventKind::AddFailed { kind: failure.kind as i32, errno: failure.errno }
@@ -365,6 +375,7 @@ fn reason(why: PendingReason) -> Why {
         PendingReason::NotAwaited => Why::NotAwaited,
         PendingReason::Migrating => Why::Migrating,
         PendingReason::InUse(_) => Why::InUse,
+        PendingReason::TrayLocked => Why::TrayLocked,
     }
 }
 

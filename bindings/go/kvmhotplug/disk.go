@@ -19,7 +19,8 @@ type SCSIAddress struct {
 
 // Disk is one to add. The zero value of everything but Path, or Source, is the default: a writable raw image as virtio-blk-pci.
 type Disk struct {
-	// Path is the absolute path of an image file or block device. Required without a Source.
+	// Path is the absolute path of an image file or block device. Required without a Source, but for
+	// "scsi-cd", where it is empty of a drive without a medium.
 	Path string `json:"path,omitempty"`
 	// Source is, instead of Path and Format, a block node as QEMU's blockdev-add takes it, with the nodes below it; [NBD], [RBD]
 	// and [LUKS] make common ones. No node has a name, and the read-only, cache, discard and detect-zeroes of the first one come
@@ -29,9 +30,10 @@ type Disk struct {
 	// ID of device and block node: a letter, then up to 30 letters, digits, '-', '.' or '_'. Empty for
 	// "disk-pci-<slot>", or "disk-pci-<bus>" on a root port; for a SCSI disk, "disk-<controller>-<target>".
 	ID string `json:"id,omitempty"`
-	// Serial number the guest sees, printable ASCII: 1 to 20 characters, 1 to 36 with "scsi-hd".
+	// Serial number the guest sees, printable ASCII: 1 to 20 characters, 1 to 36 with "scsi-hd" and
+	// "scsi-cd". "nvme" needs one.
 	Serial string `json:"serial,omitempty"`
-	// WWN is a world wide name, for "scsi-hd"; 0 for none.
+	// WWN is a world wide name, for "scsi-hd" and "scsi-cd"; 0 for none.
 	WWN uint64 `json:"wwn,omitempty"`
 	// Model is QEMU's device model; empty for "virtio-blk-pci". "scsi-hd" is a disk, and "scsi-block" a SCSI device of the
 	// host handed through, on the bus of a SCSI controller. Others are recorded for the next boot.

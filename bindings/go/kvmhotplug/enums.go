@@ -320,6 +320,8 @@ const (
 	// ReasonMissing: missing: recorded, but not in the guest when it was last asked, for instance after a
 	// restart of QEMU by hand. [Guest.Repair] removes it from the record.
 	ReasonMissing Reason = C.KVM_HOTPLUG_REASON_MISSING
+	// ReasonTrayLocked: pending, of [Guest.ChangeMedia] alone: the guest has locked the tray of the drive.
+	ReasonTrayLocked Reason = C.KVM_HOTPLUG_REASON_TRAY_LOCKED
 	// ReasonRemovalUnfinished: pending, from a record without its guest: a removal was begun, and its end is
 	// not recorded.
 	ReasonRemovalUnfinished Reason = C.KVM_HOTPLUG_REASON_REMOVAL_UNFINISHED
@@ -348,6 +350,7 @@ var reasonNames = map[Reason]string{
 	ReasonMigrating:         "migrating",
 	ReasonInUse:             "in-use",
 	ReasonMissing:           "missing",
+	ReasonTrayLocked:        "tray-locked",
 	ReasonRemovalUnfinished: "removal-unfinished",
 	ReasonAddUnfinished:     "add-unfinished",
 	ReasonChangeUnfinished:  "change-unfinished",
@@ -786,6 +789,12 @@ const (
 	// EventAddFailed: an add with NoWait failed: [Event.Err] says why. It was undone, except for what text
 	// says is left behind.
 	EventAddFailed EventType = C.KVM_HOTPLUG_EVENT_ADD_FAILED
+	// EventTrayOpened: the guest opened the tray of a CD drive, as for an eject. Recorded: the next boot
+	// finds no medium in the drive.
+	EventTrayOpened EventType = C.KVM_HOTPLUG_EVENT_TRAY_OPENED
+	// EventTrayClosed: the tray of a CD drive that the guest had opened is closed again, by the guest or a
+	// reset.
+	EventTrayClosed EventType = C.KVM_HOTPLUG_EVENT_TRAY_CLOSED
 )
 
 var eventTypeNames = map[EventType]string{
@@ -804,6 +813,8 @@ var eventTypeNames = map[EventType]string{
 	EventPanicked:        "panicked",
 	EventQMP:             "qmp",
 	EventAddFailed:       "add-failed",
+	EventTrayOpened:      "tray-opened",
+	EventTrayClosed:      "tray-closed",
 }
 
 // String is a name such as "added".

@@ -105,6 +105,45 @@ func (g *Guest) ResizeDisk(ctx context.Context, id string, to Resize) (uint64, e
 	return uint64(size), err
 }
 
+// Medium is what a CD drive is to have in it.
+type Medium struct {
+	// Path is the absolute path of an image file or block device; empty to take out the medium that is in the drive.
+	Path string `json:"path"`
+	// Format is the format of the image.
+	Format Format `json:"format,omitempty"`
+	// Backing is where the image's backing files may be, and BackingPaths the absolute paths that it names, if it names any.
+	Backing      Backing  `json:"backing,omitempty"`
+	BackingPaths []string `json:"backing_paths,omitempty"`
+	// Force: the tray is opened also if the guest has locked it.
+	Force bool `json:"force,omitempty"`
+}
+
+// ChangeMedia changes the medium of a CD drive while the guest runs. The answer's state is [Done], [AfterReboot], or
+// [Pending] for a guest that has locked the tray until the deadline: nothing is changed then, and the call can be
+// repeated.
+func (g *Guest) ChangeMedia(ctx context.Context, id string, medium Medium) (Result, error) {
+	var memory arena
+	defer memory.free()
+	name := memory.required("the id", id)
+	request := C.struct_kvm_hotplug_medium{
+		path:          memory.optional("the path", medium.Path),
+		backing_paths: memory.strings("a path for backing files", medium.BackingPaths),
+		format:        C.uint32_t(medium.Format),
+		backing:       C.uint32_t(medium.Backing),
+		backing_count: memory.number("BackingPaths", len(medium.BackingPaths)),
+	}
+	if medium.Force {
+		request.flags |= C.KVM_HOTPLUG_MEDIUM_FORCE
+	}
+	if memory.err != nil {
+		return Result{}, memory.err
+	}
+	return g.result(ctx, DefaultTimeout, id, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, device *C.struct_kvm_hotplug_device, failure **C.struct_kvm_hotplug_error) C.int {
+		request.timeout_ms = timeout
+		return C.kvm_hotplug_change_media(handle, name, &request, C.sizeof_struct_kvm_hotplug_medium, device, C.sizeof_struct_kvm_hotplug_device, failure)
+	})
+}
+
 // QMP runs a command of the caller's own over the guest's connection, and answers what it returned, at most 4 MiB. What
 // would fool the record is refused with [ErrState] unless [Command].Force is set: see kvm_hotplug_qmp() in the header.
 // After a deadline, a cancel or a lost connection the library does not know whether QEMU ran the command.

@@ -317,6 +317,29 @@ func TestQEMUGetsSCSIDisks(t *testing.T) {
 	state(t, left, err, kvmhotplug.Pending)
 }
 
+func TestQEMUGetsAnotherMedium(t *testing.T) {
+	qemu := startQEMU(t, "pc")
+	ctx := within(t, patience)
+	guest := open(t, qemu.socket)
+	cd, err := guest.AddDisk(ctx, kvmhotplug.Disk{ID: "cd", Model: "scsi-cd", ReadOnly: true})
+	if cd = state(t, cd, err, kvmhotplug.Done); cd.Device.Path != "" {
+		t.Errorf("an empty drive has %q", cd.Device.Path)
+	}
+	medium := image(t, "medium")
+	cd, err = guest.ChangeMedia(ctx, "cd", kvmhotplug.Medium{Path: medium})
+	if cd = state(t, cd, err, kvmhotplug.Done); cd.Device.Path != medium {
+		t.Errorf("the drive has %q", cd.Device.Path)
+	}
+	cd, err = guest.ChangeMedia(ctx, "cd", kvmhotplug.Medium{Force: true})
+	if cd = state(t, cd, err, kvmhotplug.Done); cd.Device.Path != "" {
+		t.Errorf("the drive still has %q", cd.Device.Path)
+	}
+	data, err := guest.AddDisk(ctx, kvmhotplug.Disk{ID: "data", Path: image(t, "disk")})
+	state(t, data, err, kvmhotplug.Done)
+	_, err = guest.ChangeMedia(ctx, "data", kvmhotplug.Medium{Path: medium})
+	failure(t, err, kvmhotplug.ErrInvalid)
+}
+
 func newBridge(t *testing.T, letter string) string {
 	t.Helper()
 	name := fmt.Sprintf("khgo%s%d", letter, os.Getpid())

@@ -89,6 +89,8 @@ class Flag(enum.IntFlag):
     DEL_LEAVE_OVERLAY = 1 << 9
     #: Flag of Guest.resize_disk(): the disk may shrink. Data beyond its new end is lost.
     RESIZE_SHRINK = 1 << 10
+    #: Flag of Guest.change_media(): open the tray also if the guest has locked it.
+    MEDIUM_FORCE = 1 << 30
     #: Flag of Guest.apply(): say what would be done, and do nothing.
     APPLY_PLAN = 1 << 24
     #: Flag of Guest.apply(): NICs and disks that are not in the list stay.
@@ -282,6 +284,8 @@ class Reason(Enumeration):
     #: Missing: recorded, but not in the guest when it was last asked, for instance after a restart of QEMU by
     #: hand. Guest.repair() removes it from the record.
     MISSING = 25
+    #: Pending, of Guest.change_media() alone: the guest has locked the tray of the drive.
+    TRAY_LOCKED = 26
     #: Pending, from a record without its guest: a removal was begun, and its end is not recorded.
     REMOVAL_UNFINISHED = 32
     #: Pending, from a record without its guest: an add was begun, and its end is not recorded. The guest may
@@ -503,6 +507,11 @@ class EventType(Enumeration):
     #: An add with no_wait failed: error_kind, error_number and text say why. It was undone, except for what
     #: text says is left behind.
     ADD_FAILED = 15
+    #: The guest opened the tray of a CD drive, as for an eject. Recorded: the next boot finds no medium in
+    #: the drive.
+    TRAY_OPENED = 16
+    #: The tray of a CD drive that the guest had opened is closed again, by the guest or a reset.
+    TRAY_CLOSED = 17
 
 
 class Incoming(Enumeration):
@@ -844,6 +853,19 @@ class kvm_hotplug_nic_limits(Structure):
     ]
 
 
+class kvm_hotplug_medium(Structure):
+    _fields_ = [
+        ("path", c_char_p),
+        ("backing_paths", POINTER(c_char_p)),
+        ("format", c_uint32),
+        ("backing", c_uint32),
+        ("backing_count", c_uint32),
+        ("timeout_ms", c_uint32),
+        ("flags", c_uint32),
+        ("reserved", c_uint32),
+    ]
+
+
 class kvm_hotplug_slot(Structure):
     _fields_ = [
         ("bus", c_char * 64),
@@ -958,6 +980,7 @@ SIZES = {
     kvm_hotplug_del_options: 16,
     kvm_hotplug_del_batch: 24,
     kvm_hotplug_nic_limits: 32,
+    kvm_hotplug_medium: 40,
     kvm_hotplug_slot: 152,
     kvm_hotplug_difference: 712,
     kvm_hotplug_event: 360,
@@ -1075,6 +1098,10 @@ PROTOTYPES = {
     "kvm_hotplug_resize_disk": (c_int, [
         POINTER(kvm_hotplug), c_char_p, c_uint64, c_uint32, c_uint32, POINTER(c_uint64),
         POINTER(POINTER(kvm_hotplug_error)),
+    ]),
+    "kvm_hotplug_change_media": (c_int, [
+        POINTER(kvm_hotplug), c_char_p, POINTER(kvm_hotplug_medium), c_size_t, POINTER(kvm_hotplug_device),
+        c_size_t, POINTER(POINTER(kvm_hotplug_error)),
     ]),
     "kvm_hotplug_add_json": (c_int, [
         POINTER(kvm_hotplug), c_char_p, c_uint32, c_uint32, POINTER(POINTER(c_char)),

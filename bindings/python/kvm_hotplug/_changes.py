@@ -7,8 +7,8 @@ import dataclasses
 from typing import Any, Callable, List, Optional, Sequence
 
 from . import _abi
-from ._abi import Answer, DeviceType
-from ._arguments import Deadline, encoded, number, optional, texts
+from ._abi import Answer, Backing, DeviceType, Format
+from ._arguments import Deadline, Text, encoded, number, optional, texts
 from ._guest import GuestHandle
 from ._library import checked, library
 from .answers import AddedMany, Deleted, Device, Result, device_of
@@ -252,6 +252,42 @@ class Changes(GuestHandle):
             return now.value
 
         return self._use(use)
+
+    def change_media(
+        self,
+        id: str,
+        path: Optional[Text] = None,
+        *,
+        format: Format = Format.RAW,
+        backing: Backing = Backing.DEFAULT,
+        backing_paths: Sequence[Text] = (),
+        force: bool = False,
+        timeout: Optional[float] = None,
+    ) -> Result:
+        """Changes the medium of a CD drive while the guest runs. Recorded.
+
+        `path`: absolute path of the new medium's image; None takes out the medium that is in the drive.
+        `force`: open the tray also if the guest has locked it.
+
+        Answers Answer.DONE, Answer.AFTER_REBOOT, or Answer.PENDING for a guest that has locked the tray until
+        the deadline: nothing is changed then, and the call can be repeated.
+        """
+        name = encoded("id", id)
+        request = _abi.kvm_hotplug_medium(
+            path=optional("path", path),
+            backing_paths=texts("backing_paths", backing_paths),
+            format=number("format", format),
+            backing=number("backing", backing),
+            backing_count=len(backing_paths),
+            flags=flags(medium_force=force),
+        )
+
+        def call(pointer: Any, milliseconds: int, device: Any) -> int:
+            request.timeout_ms = milliseconds
+            change, size = library().kvm_hotplug_change_media, ctypes.sizeof(request)
+            return checked(change, pointer, name, request, size, device, ctypes.sizeof(device))
+
+        return self._result(id, timeout, call)
 
 
 def _deleted(id: str, code: int, struct: Any, path: Optional[str]) -> Deleted:

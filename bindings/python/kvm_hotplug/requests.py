@@ -148,16 +148,18 @@ class SCSIAddress:
 class Disk:
     """A disk to add. The default, besides path or source, is a writable raw image as virtio-blk-pci."""
 
-    #: Absolute path of an image file or block device. Required without a source.
+    #: Absolute path of an image file or block device. Required without a source, but for a CD drive
+    #: ("scsi-cd"), which may have no medium.
     path: Optional[Text] = None
     #: Id of device and block node, of the same form as a NIC's. None for "disk-pci-<slot>", or
     #: "disk-pci-<bus>" on a root port; for a SCSI disk "disk-<controller>-<target>".
     id: Optional[str] = None
-    #: Serial number the guest sees, printable ASCII: 1 to 20 characters, 1 to 36 with "scsi-hd".
+    #: Serial number the guest sees, printable ASCII: 1 to 20 characters, 1 to 36 with "scsi-hd" and
+    #: "scsi-cd". "nvme" needs one.
     serial: Optional[str] = None
     #: QEMU device model; None for "virtio-blk-pci". "scsi-hd" is a disk, and "scsi-block" a SCSI device of
-    #: the host that is passed through, on the bus of a SCSI controller. Others are recorded for the next
-    #: boot.
+    #: the host that is passed through, on the bus of a SCSI controller, and "scsi-cd" a CD drive there (with
+    #: read_only). "nvme" is a disk of NVM Express. Others are recorded for the next boot.
     model: Optional[str] = None
     #: Bus; None for the first free slot of any. With it, slot counts, or scsi for a SCSI disk. None for a
     #: SCSI disk means the first controller with a free target; if there is none, one is plugged in with the
@@ -178,7 +180,7 @@ class Disk:
     slot: int = 0
     #: Place in the firmware's boot order.
     boot_index: Optional[int] = None
-    #: World wide name the guest sees, for "scsi-hd".
+    #: World wide name the guest sees, for "scsi-hd" and "scsi-cd".
     wwn: int = 0
     #: Place on bus, for a SCSI disk; None for unit 0 of the first free target.
     scsi: Optional[SCSIAddress] = None

@@ -251,6 +251,16 @@ class Changing(TestCase):
         self.fails(ErrorKind.INVALID, lambda: guest.resize_disk("data", 1 << 20))
         self.assertEqual(guest.resize_disk("data", 1 << 20, shrink=True), 1 << 20)
 
+    def test_a_medium_is_changed(self) -> None:
+        guest, image = self.guest(self.fake().socket), self.image("medium.iso")
+        drive = guest.add_disk(Disk("", id="cd", model="scsi-cd", read_only=True))
+        self.assertIsNone(drive.device.path or None)
+        drive = guest.change_media("cd", image)
+        self.assertEqual((drive.answer, drive.device.path), (Answer.DONE, image))
+        self.assertIsNone(guest.change_media("cd", force=True).device.path or None)
+        guest.add_disk(Disk(self.image("data.img"), id="data"))
+        self.fails(ErrorKind.INVALID, lambda: guest.change_media("data", image))
+
     def test_what_is_no_nic_has_no_link(self) -> None:
         guest = self.guest(self.fake().socket)
         guest.add_disk(Disk(self.image(), id="data"))

@@ -74,6 +74,49 @@ fn scsi_disks_take_what_qemu_takes() {
 }
 
 #[test]
+fn nvme_takes_what_qemu_takes() {
+    let with = |change: fn(&mut DiskSpec)| {
+        let mut nvme = DiskSpec { model: NVME.into(), serial: Some("s".into()), ..spec() };
+        change(&mut nvme);
+        nvme.validate().map_err(|error| error.message().to_owned())
+    };
+    with(|_| ()).unwrap();
+    with(|s| (s.cache, s.logical_block_size) = (Cache::Directsync, Some(4096))).unwrap();
+    for (change, says) in [
+        ((|s| s.serial = None) as fn(&mut DiskSpec), "no serial with nvme"),
+        (|s| s.serial = Some("x".repeat(21)), "1 to 20"),
+        (|s| s.queues = Some(2), "max_ioqpairs"),
+        (|s| s.wwn = 1.try_into().ok(), "wwn with nvme"),
+        (|s| s.path = "".into(), "a nvme has an image"),
+    ] {
+        let error = with(change).expect_err(says);
+        assert!(error.contains(says), "{error} lacks {says:?}");
+    }
+}
+
+#[test]
+fn a_cd_is_read_only_and_may_be_missing() {
+    let with = |change: fn(&mut DiskSpec)| {
+        let mut cd = DiskSpec { model: SCSI_CD.into(), read_only: true, ..spec() };
+        change(&mut cd);
+        cd.validate().map_err(|error| error.message().to_owned())
+    };
+    with(|_| ()).unwrap();
+    with(|s| (s.path, s.wwn, s.serial) = ("".into(), 1.try_into().ok(), Some("x".repeat(36)))).unwrap();
+    with(|s| s.format = Format::Qcow2).unwrap();
+    for (change, says) in [
+        ((|s| s.read_only = false) as fn(&mut DiskSpec), "a CD is read-only"),
+        (|s| s.logical_block_size = Some(2048), "block size with scsi-cd"),
+        (|s| s.queues = Some(1), "queues with scsi-cd"),
+        (|s| (s.path, s.format) = ("".into(), Format::Qcow2), "it has no image"),
+    ] {
+        let error = with(change).expect_err(says);
+        assert!(error.contains(says), "{error} lacks {says:?}");
+    }
+    assert_refused(|s| s.path = "".into(), "has an image");
+}
+
+#[test]
 fn limits_are_inclusive() {
     let mut spec = spec();
     spec.serial = Some("x".repeat(20));
@@ -130,6 +173,7 @@ fn every_other_setting() -> DiskSpec {
         wwn: 9.try_into().ok(),
         iothread: Some(IoThread::Own),
         overlay: Some(Overlay::new("ovl", "qcow2", "/o")),
+        tray_open: true,
     }
 }
 
@@ -152,8 +196,9 @@ fn conflicts_name_the_setting() {
         let mut changed = base.clone();
         changed[name] = value.clone();
         let changed: DiskSpec = serde_json::from_value(changed).unwrap();
-        let expected = (!["probe_backing", "chain", "backing", "overlay"].contains(&name.as_str()))
-            .then_some(name.as_str());
+        let expected = (!["probe_backing", "chain", "backing", "overlay", "tray_open"]
+            .contains(&name.as_str()))
+        .then_some(name.as_str());
         assert_eq!(changed.conflict_with(&spec()), expected);
     }
     assert_eq!(spec().conflict_with(&spec()), None);

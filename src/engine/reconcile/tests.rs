@@ -14,6 +14,7 @@ const OPERATIONS: &[Option<Operation>] = &[
     Some(Operation::SetLink),
     Some(Operation::Move),
     Some(Operation::SetLimits),
+    Some(Operation::ChangeMedium),
 ];
 const RECORDED: &[Recorded] = &[
     Recorded::Nothing,
@@ -41,10 +42,18 @@ const ALL_BUT_ADD: &[Option<Operation>] = &[
     Some(Operation::SetLink),
     Some(Operation::Move),
     Some(Operation::SetLimits),
+    Some(Operation::ChangeMedium),
 ];
 const REMOVE_NEXT: &[Option<Operation>] = &[Some(Operation::RemoveNext)];
-const CHANGE: &[Option<Operation>] =
+const CHANGE: &[Option<Operation>] = &[
+    Some(Operation::SetLink),
+    Some(Operation::Move),
+    Some(Operation::SetLimits),
+    Some(Operation::ChangeMedium),
+];
+const OF_NIC: &[Option<Operation>] =
     &[Some(Operation::SetLink), Some(Operation::Move), Some(Operation::SetLimits)];
+const MEDIUM: &[Option<Operation>] = &[Some(Operation::ChangeMedium)];
 const SOME: &[Option<Operation>] = &[
     Some(Operation::Add),
     Some(Operation::RollbackAdd),
@@ -53,6 +62,7 @@ const SOME: &[Option<Operation>] = &[
     Some(Operation::SetLink),
     Some(Operation::Move),
     Some(Operation::SetLimits),
+    Some(Operation::ChangeMedium),
 ];
 
 const NOTHING: &[Recorded] = &[Recorded::Nothing];
@@ -171,7 +181,9 @@ const TABLE: &[(Row, Decision)] = &[
 
     (Row { operation: CHANGE, recorded: NOTHING, ..SAME }, Decision::ClearIntent),
     (Row { operation: CHANGE, recorded: IT, shown: ITSELF, ..SAME }, Decision::SettleChange),
-    (Row { operation: CHANGE, recorded: IT, shown: NOT_ITSELF, ..SAME }, Decision::ClearIntent),
+    (Row { operation: OF_NIC, recorded: IT, shown: NOT_ITSELF, ..SAME }, Decision::ClearIntent),
+    (Row { operation: MEDIUM, recorded: IT, shown: ABSENT, ..SAME }, Decision::SettleChange),
+    (Row { operation: MEDIUM, recorded: IT, shown: &[OTHER, OTHER_WITH_BACKEND], ..SAME }, Decision::ClearIntent),
 
     (Row { operation: ADD, recorded: NOTHING, ..ENDED }, Decision::GoneWithQemu(EventKind::Undone)),
     (Row { operation: ADD, recorded: ANOTHER, ..ENDED }, Decision::ClearIntent),

@@ -35,6 +35,9 @@ pub(in crate::engine) enum Undurable {
     RemovalByPath,
     /// A monitor that goes with its client.
     LentMonitor,
+    /// The guest is asked to open a tray that it has locked; whether it does is its own affair, and noted
+    /// when it has.
+    TrayRequest,
     /// A node or an fdset with our tag that belongs to no device.
     Orphan,
     /// An fdset that was kept for the next try of an add that is taken back.

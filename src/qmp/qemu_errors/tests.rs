@@ -17,6 +17,7 @@ const SAID: &[(&str, &str, &str, Refusal)] = &[
     ("blockdev-add", "GenericError", "Invalid parameter 'nosuch'", Refusal::NoDriver),
     ("blockdev-del", "GenericError", "Cannot find node data", Refusal::Absent),
     ("blockdev-del", "GenericError", "Failed to find node with node-name='data'", Refusal::Absent),
+    ("blockdev-remove-medium", "GenericError", "Tray of device 'cd' is not open", Refusal::TrayShut),
     ("blockdev-del", "GenericError", "Node data is in use", Refusal::InUse),
     ("blockdev-del", "GenericError", "Block device data is in use", Refusal::InUse),
     (

@@ -1,12 +1,14 @@
-//! link, move, nic-limits and resize.
+//! link, move, nic-limits, change-media, eject and resize.
 
-use kvm_hotplug::guest::{NewSize, Outcome};
+use kvm_hotplug::Error;
+use kvm_hotplug::disk::FormatRequest;
+use kvm_hotplug::guest::{Lock, MediumImage, NewMedium, NewSize, Outcome};
 use kvm_hotplug::ids::IfName;
 use kvm_hotplug::net::bandwidth::Bandwidth;
 use serde::Serialize;
 
 use crate::cli::LimitArguments;
-use crate::cli::values::{Link, Size};
+use crate::cli::values::{Backing, Link, Size, rule};
 use crate::device::{Answer, answer_word};
 use crate::failure::{Result, Status};
 use crate::request;
@@ -56,6 +58,42 @@ fn changed(session: &mut Session<'_>, outcome: &Outcome, id: &str, what: &str) -
         session.output.line(&format!("{id} {what}"));
     }
     if is_later { Status::AfterReboot } else { Status::Done }
+}
+
+/// The image of a medium, by a path that may begin in the shell's folder.
+pub(crate) fn image(file: &str, format: Option<FormatRequest>, backing: Vec<Backing>) -> Result<MediumImage> {
+    let find = |error| Error::host(error, format!("find {file}"));
+    let path = std::path::absolute(file).map_err(find)?;
+    Ok(MediumImage { path, format: format.unwrap_or(FormatRequest::Raw), backing: rule(backing)? })
+}
+
+pub(crate) fn media(
+    session: &mut Session<'_>,
+    id: &str,
+    image: Option<MediumImage>,
+    Force(lock): Force,
+) -> Result<Status> {
+    let what = match &image {
+        Some(image) => format!("has {} in it", image.path.display()),
+        None => "has no medium in it".to_owned(),
+    };
+    let outcome = session.guest()?.change_media(id, NewMedium { image, lock }, session.timeout())?;
+    let Outcome::Pending(_, why) = &outcome else { return Ok(changed(session, &outcome, id, &what)) };
+    if session.output.json {
+        session.output.document(&Answer::new(answer_word(&outcome), id));
+    } else {
+        session.output.line(&format!("{id} is as it was: {why}"));
+    }
+    Ok(Status::Pending)
+}
+
+/// Whether a locked tray is opened all the same.
+pub(crate) struct Force(Lock);
+
+impl From<bool> for Force {
+    fn from(force: bool) -> Self {
+        Self(if force { Lock::Broken } else { Lock::Respected })
+    }
 }
 
 pub(crate) fn resize(session: &mut Session<'_>, id: &str, size: Size, may_shrink: bool) -> Result<Status> {

@@ -68,9 +68,11 @@ impl Shown {
         let is_coming = matches!(operation, Operation::Add | Operation::RollbackAdd);
         let state = match operation {
             Operation::Add | Operation::RollbackAdd | Operation::Remove => State::Pending,
-            Operation::RemoveNext | Operation::SetLink | Operation::Move | Operation::SetLimits => {
-                recorded_state(device)
-            }
+            Operation::RemoveNext
+            | Operation::SetLink
+            | Operation::Move
+            | Operation::SetLimits
+            | Operation::ChangeMedium => recorded_state(device),
         };
         Self { is_coming, ..Self::new(device, state, operation.condition()) }
     }

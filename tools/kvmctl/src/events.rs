@@ -21,6 +21,8 @@ fn words(kind: EventKind) -> &'static str {
         EventKind::Removed => "is gone",
         EventKind::RemovedByGuest => "was given up by the guest itself, and is gone",
         EventKind::Refused => "stays: the guest refused to let it go",
+        EventKind::TrayOpened => "has its tray open: the guest has ejected",
+        EventKind::TrayClosed => "has its tray closed again",
         EventKind::Pending => "is on its way out: an earlier agent asked for it",
         EventKind::Undone => "is not in the guest: an interrupted add was taken back",
         EventKind::MonitorLost => "the connection to QEMU was lost",

@@ -101,6 +101,11 @@ fn carry_out(session: &mut Session<'_>, command: Command) -> Result<Status> {
         Command::Move { id, bridge, .. } => change::bridge(session, &id, bridge.as_deref()),
         Command::NicLimits { id, limits } => change::limits(session, &id, &limits),
         Command::Resize { id, size, shrink } => change::resize(session, &id, size, shrink),
+        Command::ChangeMedia { id, file, format, backing, force } => {
+            let image = change::image(&file, format, backing)?;
+            change::media(session, &id, Some(image), force.into())
+        }
+        Command::Eject { id, force } => change::media(session, &id, None, force.into()),
         Command::Plan { of } => look::plan(session, of),
         Command::Verify { mend } => look::verify(session, mend),
         Command::Settle => settle::settle(session),

@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use kvm_hotplug::Error;
-use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
+use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest, SCSI_CD};
 use kvm_hotplug::guest::{
     ControllerRequest, DiskRequest, NicRequest, PlaceRequest, Placement, Removal, TapSource,
 };
@@ -67,10 +67,11 @@ fn image(arguments: &DiskArguments) -> Result<PathBuf> {
         return Ok(PathBuf::new());
     }
     let given = arguments.path.as_deref().or(arguments.file.as_deref()).unwrap_or_default();
-    if given.is_empty() {
+    let may_be_empty = arguments.place.model.as_deref() == Some(SCSI_CD);
+    if given.is_empty() && !may_be_empty {
         return Err(Error::invalid("path is empty").into());
     }
-    if arguments.path.is_some() {
+    if arguments.path.is_some() || given.is_empty() {
         return Ok(PathBuf::from(given));
     }
     std::path::absolute(given).map_err(|error| Error::host(error, format!("find {given}")).into())

@@ -91,6 +91,7 @@ const CAPITALS: &[&str] =
 /// What the comments of the header name by its C word, in Go's. A word of C that is not here is an error.
 const WORDS: &[(&str, &str)] = &[
     ("kvm_hotplug_cancel() ended the call", "the context was cancelled"),
+    ("kvm_hotplug_change_media()", "[Guest.ChangeMedia]"),
     ("kvm_hotplug_error_qmp_class()", "[Error].QMPClass"),
     ("kvm_hotplug_error_residue()", "[Error].Residue"),
     ("kvm_hotplug_forward_qmp_events()", "[Guest.ForwardQMPEvents]"),

@@ -38,6 +38,7 @@ const ENUMS: &[(&str, &str, &str)] = &[
 /// What comments name by its C word, in Python's. A word of C that is not here is an error.
 const WORDS: &[(&str, &str)] = &[
     ("kvm_hotplug_apply()", "Guest.apply()"),
+    ("kvm_hotplug_change_media()", "Guest.change_media()"),
     ("kvm_hotplug_cancel() ended", "Guest.cancel() ended"),
     ("kvm_hotplug_error_qmp_class()", "KvmHotplugError.qmp_class"),
     ("kvm_hotplug_error_residue()", "KvmHotplugError.residue"),
@@ -61,6 +62,7 @@ const WORDS: &[(&str, &str)] = &[
     ("struct kvm_hotplug_command", "Guest.qmp()"),
     ("struct kvm_hotplug_controller", "Controller"),
     ("struct kvm_hotplug_disk", "Disk"),
+    ("struct kvm_hotplug_medium", "Guest.change_media()"),
     ("struct kvm_hotplug_nic", "NIC"),
     ("struct kvm_hotplug_open_options", "Guest.open()"),
     ("struct kvm_runtime_adopt_options", "Runtime.adopt()"),

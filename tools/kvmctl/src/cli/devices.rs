@@ -126,7 +126,7 @@ pub(crate) struct DiskArguments {
     /// An image or block device
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath, group = "image")]
     pub(crate) file: Option<String>,
-    /// The same by its absolute path
+    /// The same by its absolute path; '' for a CD drive without a medium
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, group = "image")]
     pub(crate) path: Option<String>,
     #[command(flatten)]

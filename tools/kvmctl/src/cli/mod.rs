@@ -13,6 +13,7 @@ pub(crate) use devices::{
     ScsiArguments,
 };
 use kvm_hotplug::boot::Incoming;
+use kvm_hotplug::disk::FormatRequest;
 use kvm_hotplug::slots::pci::{SlotKind, SlotPolicy};
 use kvm_hotplug::store::Format;
 use values::{Backing, Shell, Size};
@@ -179,8 +180,8 @@ pub(crate) enum Command {
     },
     /// Plug a disk: an image or block device is opened and handed to QEMU
     ///
-    /// With --model scsi-hd it is a SCSI disk; --bus, --target and --lun say where on which controller. With
-    /// --cold it comes with the next boot.
+    /// With --model scsi-hd it is a SCSI disk, and with --model scsi-cd --read-only a CD drive; --bus,
+    /// --target and --lun say where on which controller. With --cold it comes with the next boot.
     #[command(override_usage = "kvmctl add-disk [OPTIONS] [FILE]")]
     AddDisk {
         #[command(flatten)]
@@ -247,6 +248,34 @@ pub(crate) enum Command {
         id: String,
         #[command(flatten)]
         limits: LimitArguments,
+    },
+    /// Put a medium into a CD drive, in place of the one that is there
+    ///
+    /// A guest that has locked the tray is asked to open it until the timeout is over; the exit status says
+    /// that it has not, and nothing is changed.
+    ChangeMedia {
+        /// The drive
+        id: String,
+        /// An image or block device
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: String,
+        /// Format of the image (default: raw)
+        #[arg(long, value_name = "NAME", value_parser = values::words(&values::IMAGE_FORMATS))]
+        format: Option<FormatRequest>,
+        /// Where the image's backing files may be, as for add-disk
+        #[arg(long, value_name = "RULE", value_parser = values::backing)]
+        backing: Vec<Backing>,
+        /// Open the tray also if the guest has locked it
+        #[arg(long)]
+        force: bool,
+    },
+    /// Take the medium out of a CD drive
+    Eject {
+        /// The drive
+        id: String,
+        /// Open the tray also if the guest has locked it
+        #[arg(long)]
+        force: bool,
     },
     /// Give a disk another size while the guest uses it
     ///
