@@ -1270,9 +1270,6 @@ int kvm_hotplug_set_nic_limits(struct kvm_hotplug *guest, const char *id,
 int kvm_hotplug_resize_disk(struct kvm_hotplug *guest, const char *id, uint64_t bytes, uint32_t flags,
                             uint32_t timeout_ms, uint64_t *ret_bytes, struct kvm_hotplug_error **reterr);
 
-/** Flag of struct kvm_hotplug_medium: open the tray also if the guest has locked it. */
-#define KVM_HOTPLUG_MEDIUM_FORCE (1 << 30)
-
 /** The medium that a CD drive is to have. */
 struct kvm_hotplug_medium {
     /** Absolute path of an image file or block device; NULL takes out the medium that is in the drive. */
@@ -1282,7 +1279,7 @@ struct kvm_hotplug_medium {
     uint32_t backing; /**< Where backing files may be: one of enum kvm_hotplug_backing. */
     uint32_t backing_count; /**< Number of strings in backing_paths, at most 64. */
     uint32_t timeout_ms; /**< Milliseconds for all of it; 0 means 5000. */
-    uint32_t flags; /**< KVM_HOTPLUG_MEDIUM_FORCE. */
+    uint32_t force; /**< 1 to open the tray also if the guest has locked it; 0 not to. */
     uint32_t reserved; /**< 0. */
 };
 
@@ -1295,7 +1292,7 @@ struct kvm_hotplug_medium {
  *  A guest may lock the tray, as Linux does while the drive is mounted or open. It is asked to open the
  *  tray then, once a second. If it has not done so at the deadline, the answer is
  *  KVM_HOTPLUG_ANSWER_PENDING with KVM_HOTPLUG_REASON_TRAY_LOCKED: nothing is changed, and nothing happens
- *  later unless the call is repeated. With KVM_HOTPLUG_MEDIUM_FORCE the tray is opened all the same.
+ *  later unless the call is repeated. With force the tray is opened all the same.
  *
  *  A call for the medium that is in the drive already changes nothing. Other settings of the drive stay.
  *  `id`: id of the drive.

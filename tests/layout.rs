@@ -75,7 +75,7 @@ fn rust_and_c_agree_on_the_structs() {
             error_kind, error_number, ifname,
         }
         kvm_hotplug_medium {
-            path, backing_paths, format, backing, backing_count, timeout_ms, flags, reserved,
+            path, backing_paths, format, backing, backing_count, timeout_ms, force, reserved,
         }
         kvm_hotplug_command { execute, arguments, fd, timeout_ms, flags, reserved }
         kvm_hotplug_nic {

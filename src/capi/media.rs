@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_int};
 
-use super::args::{self, Plain, check_flags, known_value, optional_str, read_struct, required_str, timeout};
+use super::args::{self, Plain, known_value, optional_str, read_struct, required_str, timeout};
 use super::backing::read_rule;
 use super::device::kvm_hotplug_device;
 use super::error::kvm_hotplug_error;
@@ -11,9 +11,6 @@ use super::guest::{KVM_HOTPLUG_DEFAULT_TIMEOUT_MS, check_device_out, give_answer
 use crate::disk::FormatRequest;
 use crate::error::{Error, Result};
 use crate::guest::{Lock, MediumImage, NewMedium};
-
-/// Flag of struct kvm_hotplug_medium: open the tray also if the guest has locked it.
-pub const KVM_HOTPLUG_MEDIUM_FORCE: u32 = 1 << 30;
 
 /// The medium that a CD drive is to have.
 #[repr(C)]
@@ -31,8 +28,8 @@ pub struct kvm_hotplug_medium {
     pub backing_count: u32,
     /// Milliseconds for all of it; 0 means 5000.
     pub timeout_ms: u32,
-    /// KVM_HOTPLUG_MEDIUM_FORCE.
-    pub flags: u32,
+    /// 1 to open the tray also if the guest has locked it; 0 not to.
+    pub force: u32,
     /// 0.
     pub reserved: u32,
 }
@@ -51,7 +48,7 @@ unsafe impl Plain for kvm_hotplug_medium {
 /// A guest may lock the tray, as Linux does while the drive is mounted or open. It is asked to open the tray
 /// then, once a second. If it has not done so at the deadline, the answer is KVM_HOTPLUG_ANSWER_PENDING with
 /// KVM_HOTPLUG_REASON_TRAY_LOCKED: nothing is changed, and nothing happens later unless the call is repeated.
-/// With KVM_HOTPLUG_MEDIUM_FORCE the tray is opened all the same.
+/// With force the tray is opened all the same.
 ///
 /// A call for the medium that is in the drive already changes nothing. Other settings of the drive stay.
 ///
@@ -97,7 +94,6 @@ pub unsafe extern "C" fn kvm_hotplug_change_media(
 /// # Safety
 /// The strings are NULL or valid as described.
 unsafe fn request(medium: &kvm_hotplug_medium) -> Result<NewMedium> {
-    check_flags(medium.flags, KVM_HOTPLUG_MEDIUM_FORCE, "medium flags")?;
     if medium.reserved != 0 {
         return Err(Error::invalid("reserved is not 0"));
     }
@@ -107,9 +103,10 @@ unsafe fn request(medium: &kvm_hotplug_medium) -> Result<NewMedium> {
     // SAFETY: passed on.
     let path = unsafe { optional_str(medium.path, "path") }?;
     let image = path.map(|path| MediumImage { path: path.into(), format, backing });
-    let lock = match medium.flags & KVM_HOTPLUG_MEDIUM_FORCE {
+    let lock = match medium.force {
         0 => Lock::Respected,
-        _ => Lock::Broken,
+        1 => Lock::Broken,
+        other => return Err(Error::invalid(format!("force is {other}; it is 0 or 1"))),
     };
     Ok(NewMedium { image, lock })
 }

@@ -79,7 +79,7 @@ static void wrong_usage(void)
         {"verify --shrink", "unexpected argument '--shrink' found"},
         {"ad-nic", "unrecognized subcommand 'ad-nic'; tip: "},
         {"add", "'add-nic'"},
-        {"delete x", "tip: a similar subcommand exists: 'del'; see kvmctl --help"},
+        {"delete x", "tip: some similar subcommands exist: 'eject', 'del'; see kvmctl --help"},
         {"add-nic --brige br0",
          "'--brige' found; tip: a similar argument exists: '--bridge'; see kvmctl add-nic --help"},
         {"add-nic -x", "unexpected argument '-x' found; see kvmctl add-nic --help"},

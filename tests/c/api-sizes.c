@@ -32,6 +32,7 @@ static const struct kvm_hotplug_nic nic = {.id = "n"};
 static const struct kvm_hotplug_disk disk = {.id = "d", .path = "/d"};
 static const struct kvm_hotplug_controller controller = {.id = "c"};
 static const struct kvm_hotplug_del_options removal = {.id = "x"};
+static const struct kvm_hotplug_medium medium = {.path = "/d"};
 static const struct kvm_hotplug_add_batch batch = {.timeout_ms = 1};
 static const struct kvm_hotplug_del_batch gone = {.timeout_ms = 1};
 
@@ -75,6 +76,10 @@ static const struct kvm_hotplug_del_batch gone = {.timeout_ms = 1};
       (guest, &controller, sizeof controller, OUT(kvm_hotplug_device), size, &failure)) \
     X(kvm_hotplug_set_nic_limits, limits_size, kvm_hotplug_nic_limits, \
       (guest, "x", IN(kvm_hotplug_nic_limits), size, 1000, &failure)) \
+    X(kvm_hotplug_change_media, medium_size, kvm_hotplug_medium, \
+      (guest, "x", IN(kvm_hotplug_medium), size, NULL, 0, &failure)) \
+    X(kvm_hotplug_change_media, device_size, kvm_hotplug_device, \
+      (guest, "x", &medium, sizeof medium, OUT(kvm_hotplug_device), size, &failure)) \
     X(kvm_hotplug_del, options_size, kvm_hotplug_del_options, \
       (guest, IN(kvm_hotplug_del_options), size, NULL, 0, &failure)) \
     X(kvm_hotplug_del, device_size, kvm_hotplug_device, \
@@ -133,7 +138,7 @@ static const struct {
     {"kvm_hotplug_tap", 32},       {"kvm_hotplug_controller", 40},  {"kvm_hotplug_add_batch", 56},
     {"kvm_hotplug_del_batch", 24}, {"kvm_hotplug_command", 32},     {"kvm_hotplug_event", 344},
     {"kvm_hotplug_slot", 152},     {"kvm_hotplug_difference", 712}, {"kvm_runtime_adopt_options", 56},
-    {"kvm_hotplug_source", 120},   {"kvm_hotplug_nic_limits", 32},
+    {"kvm_hotplug_source", 120},   {"kvm_hotplug_nic_limits", 32},  {"kvm_hotplug_medium", 40},
 };
 
 static const struct entry {

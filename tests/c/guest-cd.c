@@ -21,10 +21,10 @@ static void make(const char *file, long long bytes, const char *text, char path[
     image_write(path, 0, text);
 }
 
-static int change(const char *path, uint32_t flags, int timeout_ms, struct kvm_hotplug_device *drive)
+static int change(const char *path, uint32_t force, int timeout_ms, struct kvm_hotplug_device *drive)
 {
     struct kvm_hotplug_medium medium = {.path = path,
-                                        .flags = flags,
+                                        .force = force,
                                         .timeout_ms = (uint32_t)test_patience(timeout_ms)};
 
     return kvmh_change_media(vm.guest, "cd", &medium, drive, &failure);
@@ -103,7 +103,7 @@ static void a_lock_is_respected_or_broken(const char *first, const char *second)
     works(change(second, 0, LATER_MS, NULL));
     reads("the second medium");
     lock();
-    works(change(first, KVM_HOTPLUG_MEDIUM_FORCE, LATER_MS, NULL));
+    works(change(first, 1, LATER_MS, NULL));
     unlock();
     reads("the first medium");
 }

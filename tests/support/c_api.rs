@@ -33,7 +33,7 @@ use ::kvm_hotplug::capi::link::{
 use ::kvm_hotplug::capi::list::{kvm_hotplug_get_device, kvm_hotplug_list};
 use ::kvm_hotplug::capi::log::kvm_hotplug_log_level::KVM_HOTPLUG_LOG_DEBUG;
 use ::kvm_hotplug::capi::log::kvm_runtime_set_log;
-use ::kvm_hotplug::capi::media::{KVM_HOTPLUG_MEDIUM_FORCE, kvm_hotplug_change_media, kvm_hotplug_medium};
+use ::kvm_hotplug::capi::media::{kvm_hotplug_change_media, kvm_hotplug_medium};
 use ::kvm_hotplug::capi::nic::*;
 use ::kvm_hotplug::capi::plan::kvm_hotplug_text_free;
 use ::kvm_hotplug::capi::qmp::*;
@@ -451,7 +451,7 @@ impl Api for CApi {
             backing: 0,
             backing_count: 0,
             timeout_ms: milliseconds(medium.timeout_ms),
-            flags: if medium.force { KVM_HOTPLUG_MEDIUM_FORCE } else { 0 },
+            force: medium.force.into(),
             reserved: 0,
         };
         let (size, mut device) = (size_of_val(&request), zeroed::<kvm_hotplug_device>());

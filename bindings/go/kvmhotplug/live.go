@@ -131,9 +131,7 @@ func (g *Guest) ChangeMedia(ctx context.Context, id string, medium Medium) (Resu
 		format:        C.uint32_t(medium.Format),
 		backing:       C.uint32_t(medium.Backing),
 		backing_count: memory.number("BackingPaths", len(medium.BackingPaths)),
-	}
-	if medium.Force {
-		request.flags |= C.KVM_HOTPLUG_MEDIUM_FORCE
+		force:         C.uint32_t(flag(medium.Force)),
 	}
 	if memory.err != nil {
 		return Result{}, memory.err

@@ -89,8 +89,6 @@ class Flag(enum.IntFlag):
     DEL_LEAVE_OVERLAY = 1 << 9
     #: Flag of Guest.resize_disk(): the disk may shrink. Data beyond its new end is lost.
     RESIZE_SHRINK = 1 << 10
-    #: Flag of Guest.change_media(): open the tray also if the guest has locked it.
-    MEDIUM_FORCE = 1 << 30
     #: Flag of Guest.apply(): say what would be done, and do nothing.
     APPLY_PLAN = 1 << 24
     #: Flag of Guest.apply(): NICs and disks that are not in the list stay.
@@ -861,7 +859,7 @@ class kvm_hotplug_medium(Structure):
         ("backing", c_uint32),
         ("backing_count", c_uint32),
         ("timeout_ms", c_uint32),
-        ("flags", c_uint32),
+        ("force", c_uint32),
         ("reserved", c_uint32),
     ]
 

@@ -279,7 +279,7 @@ class Changes(GuestHandle):
             format=number("format", format),
             backing=number("backing", backing),
             backing_count=len(backing_paths),
-            flags=flags(medium_force=force),
+            force=1 if force else 0,
         )
 
         def call(pointer: Any, milliseconds: int, device: Any) -> int:
