@@ -53,6 +53,7 @@ unsafe impl Plain for kvm_hotplug_medium {
 /// A call for the medium that is in the drive already changes nothing. Other settings of the drive stay.
 ///
 /// `id`: id of the drive.
+/// `medium`: the medium that it is to have, and how long to wait for the guest.
 /// `ret_device`: where to put the drive as it is then, or NULL.
 ///
 /// Returns KVM_HOTPLUG_ANSWER_DONE, KVM_HOTPLUG_ANSWER_PENDING, KVM_HOTPLUG_ANSWER_AFTER_REBOOT (the drive
