@@ -68,12 +68,12 @@ impl FdSets {
         own.map(|(id, _)| *id).take(MAX_SETS_OF_ONE).collect()
     }
 
-    /// The sets behind a device: under its id, or under the names of its nodes.
+    /// The sets behind a device: under its id, or under the names of its nodes, if those are others.
     pub(super) fn behind(&self, device: &Device) -> Vec<u32> {
         if device.backend.is_none() {
             return self.of(&device.id);
         }
-        let is_its = |owner: &DeviceId| *owner == device.id || device.has_backend_named(owner.as_str());
+        let is_its = |owner: &DeviceId| device.has_backend_named(owner.as_str());
         let own = self.owned().filter(|(_, owner)| is_its(owner));
         own.map(|(id, _)| id).take(MAX_SETS_OF_ONE).collect()
     }

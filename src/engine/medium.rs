@@ -77,6 +77,7 @@ impl GuestState {
         loop {
             // Others have had the state while the guest was waited for.
             let before = self.drive(id.as_str())?;
+            self.refuse_unsettled(&before)?;
             self.refuse_while_migrating(deadline).await?;
             let tray = self.tray_of(&before, deadline).await?;
             check_own(&before, &tray)?;

@@ -57,6 +57,16 @@ impl GuestState {
         Ok(device)
     }
 
+    /// A change that is not settled has left a node that only the journal knows, which another change would
+    /// write over.
+    pub(super) fn refuse_unsettled(&self, drive: &Device) -> Result<()> {
+        if self.contents().journal().find(drive.id.as_str()).is_none() {
+            return Ok(());
+        }
+        let text = "QEMU still has the image of an earlier medium, and does not let go of it; end what uses that, and try again";
+        Err(Error::new(ErrorKind::State, text).with_errno(errno::EBUSY))
+    }
+
     pub(super) async fn open_medium(&self, before: &Device, wanted: &NewMedium) -> Result<Opened> {
         let Spec::Disk(spec) = &before.spec else { return Err(Error::invalid("not a disk")) };
         let mut spec = spec.clone();

@@ -33,7 +33,12 @@ static int change(const char *path, uint32_t force, int timeout_ms, struct kvm_h
 /* What the guest reads from the drive begins with this. */
 static void reads(const char *text)
 {
-    guest_prints(vm.qemu, text, "dd if=/dev/%s bs=2048 count=1 2>/dev/null | head -c %zu", name, strlen(text));
+    char condition[192];
+
+    /* The first look at a new medium may only say that there is one. */
+    snprintf(condition, sizeof condition, "[ \"$(dd if=/dev/%s bs=2048 count=1 2>/dev/null | head -c %zu)\" = '%s' ]",
+             name, strlen(text), text);
+    CHECK(guest_wait(vm.qemu, condition, VIEW_MS));
 }
 
 static bool has_no_medium(void)

@@ -66,7 +66,7 @@ static void boots_with_the_present_medium(void)
     struct kvm_boot_options options = {.spare_ports = 4};
     struct vm vm;
 
-    vm_prepare(&vm, &(struct qemu_options){.root_ports = -1});
+    vm_prepare(&vm, &(struct qemu_options){.root_ports = -1, .halts = true});
     for_version(&vm, &options);
     vm_boot(&vm, &options);
     all_models(&vm);
@@ -101,7 +101,7 @@ static void a_target_has_the_present_medium(void)
     char path[TEST_PATH], command[512];
     struct vm from, to;
 
-    vm_prepare(&from, &(struct qemu_options){.root_ports = -1});
+    vm_prepare(&from, &(struct qemu_options){.elsewhere = true, .root_ports = -1});
     for_version(&from, &boot);
     vm_boot(&from, &boot);
     works(add_cd(&from, "cd", first));
@@ -132,7 +132,7 @@ static void an_ejected_medium_stays_out(void)
     struct kvm_boot_options options = {.spare_ports = 4};
     struct vm vm;
 
-    vm_prepare(&vm, &(struct qemu_options){.root_ports = -1});
+    vm_prepare(&vm, &(struct qemu_options){.root_ports = -1, .halts = true});
     for_version(&vm, &options);
     vm_boot(&vm, &options);
     works(add_cd(&vm, "cd", first));
