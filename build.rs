@@ -83,7 +83,7 @@ const SECTIONS: [(&str, &[&str]); 12] = [
         ],
     ),
     ("Deleting", &["removal.rs", "kvm_hotplug_del_batch", "kvm_hotplug_del_many"]),
-    ("Changing", &["link.rs", "resize.rs", "media.rs"]),
+    ("Changing", &["link.rs", "limits.rs", "resize.rs", "media.rs"]),
     ("All at once", &["apply.rs"]),
     (
         "Looking",

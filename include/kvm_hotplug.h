@@ -936,6 +936,13 @@ struct kvm_hotplug_disk {
      *  "host_device", "host_cdrom", by absolute paths), and QEMU what is behind a network. A qcow2 without
      *  "backing" has none. While QEMU connects, it answers nothing and its guest may stand still. */
     const char *source;
+    /** How much I/O the disk may do, as JSON text of an object with QEMU's names; NULL for no limits:
+     *  bps-total, bps-read, bps-write (bytes each second), iops-total, iops-read, iops-write (operations);
+     *  each with -max for bursts and -max-length for how many seconds a burst lasts; iops-size (bytes that
+     *  count as one operation). A total goes with neither reads nor writes. "group" is the name of a group
+     *  that has the limits together: each of its disks is added with the same ones. Not with "scsi-block"
+     *  or a CD drive, and with an id of at most 25 characters. kvm_hotplug_set_disk_limits() changes them. */
+    const char *limits;
 };
 
 /** Plugs a disk into the guest and records it: opens the image and its backing files with the caller's
@@ -991,6 +998,7 @@ struct kvm_hotplug_source {
 /** The source of a disk, as struct kvm_hotplug_disk takes it, of its parts. The text is freed with
  *  kvm_hotplug_text_free().
  *  Blocks: only for LUKS, on a look at what is at luks_path.
+ *  `source`: the parts, for one kind of storage.
  *  `source`: the parts, for one kind of storage.
  *  Fails with -EINVAL (parts of none, or of more than one; a part that has to be given). */
 int kvm_hotplug_source_json(const struct kvm_hotplug_source *source, size_t source_size, char **ret_json,
@@ -1251,6 +1259,19 @@ struct kvm_hotplug_nic_limits {
 int kvm_hotplug_set_nic_limits(struct kvm_hotplug *guest, const char *id,
                                const struct kvm_hotplug_nic_limits *limits, size_t limits_size,
                                uint32_t timeout_ms, struct kvm_hotplug_error **reterr);
+
+/** Sets how much I/O a disk may do while the guest uses it, and with it all disks of its group. Recorded,
+ *  and there after the next boot and a migration. Also for a disk that was added without limits. What is
+ *  not named is not limited from then on. A repeated call sets the limits again, since another program may
+ *  have changed them.
+ *  `limits`: as in struct kvm_hotplug_disk; NULL for none. A disk stays in the group that it was added
+ *  with: "group" may be left out, and is no other.
+ *  Returns KVM_HOTPLUG_ANSWER_DONE, KVM_HOTPLUG_ANSWER_AFTER_REBOOT (the disk itself comes with the next
+ *  boot), or fails like any change of a device, and with -EINVAL (contradicting limits, another group, an
+ *  id of more than 25 characters, scsi-block), -E2BIG (a text of more than 2 KiB). After a failure that
+ *  kvm_hotplug_error_undo() calls incomplete, the next call sets the limits back. */
+int kvm_hotplug_set_disk_limits(struct kvm_hotplug *guest, const char *id, const char *limits,
+                                uint32_t timeout_ms, struct kvm_hotplug_error **reterr);
 
 /** Flag of kvm_hotplug_resize_disk(): the disk may shrink. Data beyond its new end is lost. */
 #define KVM_HOTPLUG_RESIZE_SHRINK (1 << 10)

@@ -136,7 +136,7 @@ fn all_is_well(scenario: &Scenario) {
     }
 }
 
-const SCENARIOS: [Scenario; 15] = [
+const SCENARIOS: [Scenario; 16] = [
     Scenario::new(
         "nic",
         &[Call::AddNic("lan", 1, "br0"), Call::Remove("lan"), Call::AddNic("lan", 2, "br0"), Call::Process],
@@ -162,6 +162,18 @@ const SCENARIOS: [Scenario; 15] = [
             Call::Remove("data"),
         ],
         0,
+    )
+    .shallow(),
+    Scenario::new(
+        "limited",
+        &[
+            Call::AddLimited("data", "one.img"),
+            Call::AddDisk("more", "two.img"),
+            Call::SetLimits("data", 9),
+            Call::SetLimits("more", 9),
+            Call::Remove("data"),
+        ],
+        1,
     )
     .shallow(),
     // The object comes with the first, and goes with the last.
@@ -343,6 +355,11 @@ fn monitors() {
 #[test]
 fn threaded() {
     scenario("threaded");
+}
+
+#[test]
+fn limited() {
+    scenario("limited");
 }
 
 #[test]

@@ -22,6 +22,8 @@ mod cd;
 mod changing;
 #[path = "hotplug_scripted/concurrency.rs"]
 mod concurrency;
+#[path = "hotplug_scripted/disk_limits.rs"]
+mod disk_limits;
 #[path = "hotplug_scripted/foreign.rs"]
 mod foreign;
 #[path = "hotplug_scripted/identity.rs"]
@@ -71,6 +73,7 @@ use capabilities::*;
 use cd::*;
 use changing::*;
 use concurrency::*;
+use disk_limits::*;
 use foreign::*;
 use identity::*;
 use images::*;
@@ -348,6 +351,13 @@ through_every_api! {
     an_iothread_of_a_list_that_fails_goes,
     an_iothread_of_qemus_own_has_to_be_there,
     an_iothread_in_texts_records_and_boots,
+    an_old_qemu_resizes_no_disk_with_an_iothread,
+    // limits
+    a_disk_has_limits_from_the_start,
+    limits_are_set_while_the_guest_has_the_disk,
+    a_group_is_limited_together,
+    limits_that_were_not_recorded_are_set_back,
+    limits_in_texts_records_and_boots,
     // talking
     a_command_of_the_callers_own,
     a_descriptor_goes_with_it,

@@ -61,7 +61,7 @@ fn rust_and_c_agree_on_the_structs() {
         kvm_hotplug_disk {
             path, id, serial, model, bus, format, cache, aio, discard, detect_zeroes, logical_block_size,
             physical_block_size, queues, slot, boot_index, timeout_ms, flags, wwn, target, lun,
-            backing_paths, backing, backing_count, ganeti_entry, properties, iothread, source,
+            backing_paths, backing, backing_count, ganeti_entry, properties, iothread, source, limits,
         }
         kvm_hotplug_device {
             id, bus, mac, ifname, bridge, model, serial, path, reason_text, generation, device_type, state,

@@ -128,6 +128,11 @@ fn what_is_not_there(shown: &mut Shown) {
         ("set_link", json!({"name": "none", "up": true})),
         ("qom-get", of("none")),
         ("qom-get", of("here")),
+        ("qom-set", json!({"path": "/objects/none", "property": "limits", "value": {}})),
+        (
+            "block_set_io_throttle",
+            json!({"id": "none", "bps": 1, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0}),
+        ),
         ("device-list-properties", json!({"typename": "none"})),
         ("closefd", json!({"fdname": "none"})),
         ("remove-fd", json!({"fdset-id": 7})),
@@ -162,6 +167,15 @@ fn who_uses_a_node(shown: &mut Shown) {
         shown.refuses(&mut qemu, "blockdev-del", json!({"node-name": name}), Refusal::InUse);
     }
     qemu.works("blockdev-del", json!({"node-name": "idle"}));
+    qemu.works(
+        "object-add",
+        json!({"qom-type": "throttle-group", "id": "group", "limits": {"iops-total": 9}}),
+    );
+    qemu.works("blockdev-add", null("limited"));
+    let filter =
+        json!({"driver": "throttle", "node-name": "filter", "throttle-group": "group", "file": "limited"});
+    qemu.works("blockdev-add", filter);
+    shown.refuses(&mut qemu, "object-del", json!({"id": "group"}), Refusal::InUse);
 }
 
 fn images(shown: &mut Shown) {

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::helper::LIMITS;
 use crate::qmp::Version;
 
 /// `-device` takes JSON from here on; in 5.2 it is "Parameter 'id' is missing".
@@ -54,6 +55,21 @@ impl Object {
         qemu.is_some_and(|version| version >= since)
     }
 
+    /// Without objects in it. The limits of a throttle group have names of their own there, which every QEMU
+    /// knows (5.2 to 11.1).
+    fn flat(self, arguments: &Map<String, Value>) -> Map<String, Value> {
+        let mut flat = Map::new();
+        for (key, value) in arguments {
+            match value {
+                Value::Object(limits) if self == Self::Helper && key == LIMITS => {
+                    flat.extend(limits.iter().map(|(name, value)| (format!("x-{name}"), value.clone())));
+                }
+                _ => drop(flat.insert(key.clone(), value.clone())),
+            }
+        }
+        flat
+    }
+
     /// The member that key=value text begins with.
     fn first(self) -> &'static str {
         match self {
@@ -68,6 +84,8 @@ impl Object {
         if self.takes_json(qemu) {
             return Ok(Self::json(arguments));
         }
+        let flat = self.flat(arguments);
+        let arguments = &flat;
         let mut text = String::new();
         let first = arguments.get_key_value(self.first());
         for (key, value) in first.into_iter().chain(arguments.iter().filter(|(key, _)| *key != self.first()))
@@ -142,6 +160,14 @@ mod tests {
         ] {
             assert_eq!(Object::Helper.write(&iothread, version).unwrap(), text);
         }
+        let group = map(
+            json!({"id": "g", "qom-type": "throttle-group", "limits": {"bps-read": 9, "bps-read-max": 10}}),
+        );
+        assert_eq!(
+            Object::Helper.write(&group, OLD).unwrap(),
+            "qom-type=throttle-group,id=g,x-bps-read=9,x-bps-read-max=10"
+        );
+        assert_eq!(Object::Helper.write(&group, NEW).unwrap(), Value::from(group.clone()).to_string());
         let between = Some(Version { major: 6, minor: 2, micro: 0 });
         assert!(Object::Device.takes_json(between) && !Object::Netdev.takes_json(between));
     }

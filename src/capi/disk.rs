@@ -14,7 +14,9 @@ use super::nic::{
     KVM_HOTPLUG_ADOPT, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, boot_index,
     flagged, narrow, properties,
 };
-use crate::disk::{Aio, Cache, Description, DetectZeroes, Discard, DiskSpec, Format, FormatRequest, SCSI_CD};
+use crate::disk::{
+    Aio, Cache, Description, DetectZeroes, Discard, DiskSpec, Format, FormatRequest, Limits, SCSI_CD,
+};
 use crate::error::{Error, Result};
 use crate::guest::{DiskRequest, PlaceRequest, Placement};
 use crate::ids::IoThread;
@@ -120,6 +122,13 @@ pub struct kvm_hotplug_disk {
     /// "host_cdrom", by absolute paths), and QEMU what is behind a network. A qcow2 without "backing" has
     /// none. While QEMU connects, it answers nothing and its guest may stand still.
     pub source: *const c_char,
+    /// How much I/O the disk may do, as JSON text of an object with QEMU's names; NULL for no limits:
+    /// bps-total, bps-read, bps-write (bytes each second), iops-total, iops-read, iops-write (operations);
+    /// each with -max for bursts and -max-length for how many seconds a burst lasts; iops-size (bytes that
+    /// count as one operation). A total goes with neither reads nor writes. "group" is the name of a group
+    /// that has the limits together: each of its disks is added with the same ones. Not with "scsi-block" or
+    /// a CD drive, and with an id of at most 25 characters. kvm_hotplug_set_disk_limits() changes them.
+    pub limits: *const c_char,
 }
 
 // SAFETY: repr(C), pointers and integers only.
@@ -219,6 +228,9 @@ pub(super) unsafe fn request(disk: &kvm_hotplug_disk) -> Result<DiskRequest> {
     spec.wwn = NonZeroU64::new(disk.wwn);
     // SAFETY: passed on.
     spec.iothread = unsafe { iothread(disk.iothread, disk.flags) }?;
+    // SAFETY: passed on.
+    spec.limits = unsafe { optional_str(disk.limits, "limits") }?.map(Limits::parse).transpose()?;
+    spec.limits = spec.limits.filter(|limits| !limits.is_default());
     // SAFETY: the caller vouches for the paths.
     spec.backing = unsafe { read_rule(disk.backing, disk.backing_paths, disk.backing_count) }?;
     if let Some(model) = model {

@@ -35,6 +35,7 @@ mod give;
 pub mod give_tap;
 mod guard;
 pub mod guest;
+pub mod limits;
 pub mod link;
 pub mod list;
 pub mod log;

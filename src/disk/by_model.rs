@@ -41,6 +41,10 @@ fn check_identity(spec: &DiskSpec) -> Result<()> {
 
 fn check_passthrough(spec: &DiskSpec) -> Result<()> {
     let shown = "the guest sees that of the host's device; leave it out, or use scsi-hd";
+    if spec.limits.is_some() {
+        let why = "the guest's commands go past QEMU to the host's device; leave them out, or use scsi-hd";
+        return refuse(spec, "limits", why);
+    }
     if spec.format != Format::Raw {
         let why = "it hands a device of the host through as it is, which is format raw";
         return refuse(spec, "format qcow2", why);
@@ -72,6 +76,9 @@ fn check_nvme(spec: &DiskSpec) -> Result<()> {
 
 /// QEMU takes a node that can be written to, and the guest cannot write to it all the same (5.2 to 11.1).
 fn check_cd(spec: &DiskSpec) -> Result<()> {
+    if spec.limits.is_some() {
+        return refuse(spec, "limits", "media come and go, and have none; leave them out");
+    }
     if !spec.read_only {
         return refuse(spec, "a writable image", "a CD is read-only; set read_only");
     }

@@ -11,13 +11,15 @@ use super::format::Format;
 use super::identity::Kind;
 use super::spec::{Aio, DetectZeroes, Discard, DiskSpec};
 use crate::error::{Error, Result};
-use crate::ids::{Address, DeviceId};
+use crate::ids::{Address, DeviceId, MAX_ID};
 
 /// The most characters of a SCSI disk's `device_id`, which its serial stands in for.
 const DEVICE_ID: usize = 20;
 
 /// How the ids of disks begin that follow from their slot.
 const SLOT_DISK: &str = "disk-pci-";
+/// How the name of an image's node ends, if that of the disk is the filter above it.
+const IMAGE: &str = "-image";
 const TAG_PREFIX: &str = "kh:";
 
 /// One layer of an image as QEMU will find it.
@@ -48,7 +50,6 @@ pub fn block_node(name: &DeviceId, spec: &DiskSpec, layers: &[LayerRef]) -> Resu
             Format::Qcow2 => qcow2_node(top, spec.aio, backing_nodes(below, spec.aio)),
         },
     };
-    node.insert("node-name".into(), name.as_str().into());
     if spec.read_only {
         node.insert("read-only".into(), true.into());
     }
@@ -65,7 +66,37 @@ pub fn block_node(name: &DeviceId, spec: &DiskSpec, layers: &[LayerRef]) -> Resu
         DetectZeroes::On => node.insert("detect-zeroes".into(), "on".into()),
         DetectZeroes::Unmap => node.insert("detect-zeroes".into(), "unmap".into()),
     };
-    Ok(node)
+    let Some(limits) = &spec.limits else {
+        node.insert("node-name".into(), name.as_str().into());
+        return Ok(node);
+    };
+    let mut filter = Map::new();
+    filter.insert("driver".into(), FILTER.into());
+    filter.insert("node-name".into(), name.as_str().into());
+    filter.insert("throttle-group".into(), limits.group_id(name).as_str().into());
+    // Each node looks at its own.
+    for setting in ["read-only", "cache", "discard"] {
+        filter.extend(node.get(setting).map(|value| (setting.to_owned(), value.clone())));
+    }
+    node.insert("node-name".into(), image_node(name)?.into());
+    filter.insert("file".into(), node.into());
+    Ok(filter)
+}
+
+/// The driver of the node that limits a disk. It stands above the image, and has the disk's id.
+pub const FILTER: &str = "throttle";
+
+/// The name of the image's node below one that limits the disk.
+pub fn image_node(name: &DeviceId) -> Result<String> {
+    let image = format!("{name}{IMAGE}");
+    if image.len() <= MAX_ID {
+        return Ok(image);
+    }
+    let most = MAX_ID - IMAGE.len();
+    let text = format!(
+        "disk {name}: the id of a disk with limits has at most {most} characters, since QEMU's names for nodes have {MAX_ID}"
+    );
+    Err(Error::invalid(text))
 }
 
 /// The nodes below the top, built from the bottom up.
@@ -95,6 +126,11 @@ fn file_node(layer: &LayerRef, aio: Aio) -> Map<String, Value> {
         node.insert("aio".into(), aio.as_str().into());
     }
     node
+}
+
+/// The name of the node that limits a disk, if this is that of its image below.
+pub fn filter_above(image: &str) -> Option<&str> {
+    image.strip_suffix(IMAGE)
 }
 
 /// Arguments of `device_add` for a disk `id` whose node has the same name; a CD drive without a medium has
@@ -178,6 +214,7 @@ fn begins_with_digit(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::limits::Limits;
     use super::super::spec::Cache;
     use super::*;
     use crate::ids::{BusName, PciAddress, ScsiAddress, Slot};
@@ -236,6 +273,26 @@ mod tests {
             "cache": {"no-flush": true}, "aio": "io_uring", "discard": "unmap", "detect-zeroes": "unmap",
         });
         assert_eq!(node(&spec, &[layer(7, Format::Raw, Kind::File)]), expected);
+    }
+
+    #[test]
+    fn limits_are_a_node_above_the_image() {
+        let mut spec = spec(Format::Qcow2);
+        (spec.discard, spec.detect_zeroes, spec.read_only) = (Discard::Unmap, DetectZeroes::On, true);
+        let layers = [layer(1, Format::Qcow2, Kind::File)];
+        let mut image = node(&spec, &layers);
+        image["node-name"] = "disk-pci-14-image".into();
+        for (text, group) in [("{}", "disk-pci-14-limits"), (r#"{"group": "tenant"}"#, "tenant")] {
+            spec.limits = Some(Limits::parse(text).unwrap());
+            let expected = json!({
+                "driver": "throttle", "node-name": "disk-pci-14", "throttle-group": group, "read-only": true,
+                "discard": "unmap", "file": image,
+            });
+            assert_eq!(node(&spec, &layers), expected);
+        }
+        let long = DeviceId::parse(&"x".repeat(26)).unwrap();
+        let error = block_node(&long, &spec, &layers).unwrap_err();
+        assert!(error.message().contains("at most 25 characters"), "{error}");
     }
 
     #[test]

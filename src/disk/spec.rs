@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::chain::Chain;
 use super::description::Description;
 use super::format::Format;
+use super::limits::Limits;
 use super::overlay::Overlay;
 use super::path;
 use super::rule::BackingRule;
@@ -219,6 +220,10 @@ pub struct DiskSpec {
     /// The thread that does its I/O; none for QEMU's main one. Not of a SCSI disk, whose controller has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iothread: Option<IoThread>,
+    /// How much I/O it may do. Limits that have been lifted from a disk in the guest are there, and limit
+    /// nothing: what QEMU made for them stays until the disk goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
     /// What the guest was seen to write to instead of this image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlay: Option<Overlay>,
@@ -268,6 +273,7 @@ impl DiskSpec {
             queues: None,
             wwn: None,
             iothread: None,
+            limits: None,
             overlay: None,
             tray_open: false,
         }
@@ -397,6 +403,7 @@ impl DiskSpec {
             queues,
             wwn,
             iothread,
+            limits,
             overlay: _,
             tray_open: _,
         } = self;
@@ -419,6 +426,7 @@ impl DiskSpec {
             ("queues", *queues == other.queues),
             ("wwn", *wwn == other.wwn),
             ("iothread", *iothread == other.iothread),
+            ("limits", limits.clone().unwrap_or_default() == other.limits.clone().unwrap_or_default()),
         ];
         same.into_iter().find_map(|(name, same)| (!same).then_some(name))
     }

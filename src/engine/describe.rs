@@ -172,6 +172,7 @@ fn disk(spec: &DiskSpec, node: Option<&Value>, fdsets: &[u32]) -> Value {
         "physical_block_size": spec.physical_block_size,
         "queues": spec.queues,
         "iothread": spec.iothread,
+        "limits": spec.limits,
         "node_name": node.and_then(|node| node.get("node-name")),
         "size": node.and_then(inventory::virtual_size),
         "allocated": number("/image/actual-size"),

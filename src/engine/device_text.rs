@@ -14,7 +14,8 @@ use super::disk::DiskRequest;
 use super::nic::{NicRequest, TapSource};
 use super::place_request::PlaceRequest;
 use crate::disk::{
-    Aio, BackingRule, Cache, Description, DetectZeroes, Discard, DiskSpec, Format, FormatRequest, SCSI_CD,
+    Aio, BackingRule, Cache, Description, DetectZeroes, Discard, DiskSpec, Format, FormatRequest,
+    Limits as DiskLimits, SCSI_CD,
 };
 use crate::error::{Error, Result, errno};
 use crate::ids::{DeviceId, IfName, IoThread, MacAddr};
@@ -104,6 +105,7 @@ struct DiskText {
     share_rw: bool,
     wwn: Option<u64>,
     iothread: Option<IoThread>,
+    limits: Option<DiskLimits>,
     target: Option<u32>,
     lun: Option<u32>,
     backing: Option<BackingRule>,
@@ -324,6 +326,7 @@ impl DiskText {
         spec.queues = given_number(self.queues);
         spec.wwn = self.wwn.and_then(NonZeroU64::new);
         spec.iothread = self.iothread;
+        spec.limits = self.limits.filter(|limits| !limits.is_default());
         spec.backing = self.backing;
         if let Some(model) = self.model {
             spec.model = model;

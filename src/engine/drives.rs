@@ -27,6 +27,12 @@ pub(super) fn has_without_device(reply: &Value, drive: &str) -> bool {
     reply.as_array().into_iter().flatten().any(is_it)
 }
 
+/// The image that a device has, by the device's path in QOM, or its id.
+pub(super) fn image_of<'a>(reply: &'a Value, device: &str) -> Option<&'a Value> {
+    let is_it = |entry: &&Value| text(entry, "qdev") == Some(device);
+    reply.as_array()?.iter().find(is_it)?.get("inserted")
+}
+
 fn name(drive: &Value) -> Option<&str> {
     text(drive, "device")
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use crate::disk::{DiskSpec, node};
 use crate::model::{BackendNames, Device, Spec};
 use crate::qmp::Command;
 use crate::sanitize::readable;
@@ -214,10 +215,27 @@ impl BlockGraph {
             return Top::Unknown;
         };
         let id = device.id.as_str();
+        if let Some(below) = self.below_filter(device, top) {
+            return below;
+        }
         let is_drive = device.backend.is_none() && self.find(Kind::Block, |name| name == id).is_none();
         let is_own =
             self.is_own(top, device, |_| false) || (is_drive && self.images_below(top, |_| false) == 0);
         if is_own { Top::Own } else { Top::Other(name) }
+    }
+
+    /// What the node that limits a disk stands on, if `top` is such a node. Its image has a name that was
+    /// given to it; that of an image without a filter has been made up by QEMU, if it is a node of its own.
+    fn below_filter(&self, device: &Device, top: u64) -> Option<Top<'_>> {
+        let Spec::Disk(DiskSpec { limits: Some(_), .. }) = &device.spec else { return None };
+        let own = node::image_node(&device.id).ok()?;
+        let below = self.children(top).find(|edge| edge.name == "file")?.child;
+        let name = self.name(below).filter(|_| self.name(top) == Some(device.backend_name().as_str()))?;
+        match name == own {
+            true => Some(Top::Own),
+            false if name.starts_with('#') => None,
+            false => Some(Top::Other(name)),
+        }
     }
 
     /// Whether it is the node that the disk was plugged in with. That of a drive has a name that QEMU has
@@ -227,6 +245,11 @@ impl BlockGraph {
             (Some(BackendNames::Drive(_)), Spec::Disk(spec)) => {
                 let recorded = spec.chain.as_ref().map_or(0, |chain| chain.layers.len().saturating_sub(1));
                 self.images_below(node, is_filter) == recorded
+            }
+            (_, Spec::Disk(DiskSpec { limits: Some(_), .. }))
+                if node::image_node(&device.id).ok().as_deref() == self.name(node) =>
+            {
+                true
             }
             _ => self.name(node) == Some(device.backend_name().as_str()),
         }

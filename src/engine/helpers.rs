@@ -85,13 +85,14 @@ impl GuestState {
     }
 
     /// What QEMU has of objects.
-    async fn objects(&mut self, deadline: &Deadline) -> Result<Value> {
+    pub(super) async fn objects(&mut self, deadline: &Deadline) -> Result<Value> {
         let [objects] = self.questions([Command::with("qom-list", &[("path", OBJECTS)])], deadline).await?;
         Ok(objects)
     }
 }
 
-fn kind_in(objects: &Value, id: &str) -> Option<String> {
+/// The type of an object among those that QEMU has.
+pub(super) fn kind_in(objects: &Value, id: &str) -> Option<String> {
     let children = QomChild::list(objects).ok()?;
     children.into_iter().find(|child| child.name == id).map(|child| child.driver)
 }

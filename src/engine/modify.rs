@@ -1,16 +1,22 @@
 //! Changing a device that is in the guest: what setting its link or limits and moving it to another bridge
 //! have in common.
 
+use std::time::Duration;
+
 use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::phase::At;
 use super::phase_change::Cause;
 use super::plan::{self, UndoStep};
 use super::store_step::{Committed, Journaled, NotRecorded, Undurable};
+use super::transaction::Residue;
 use crate::error::{Error, ErrorKind, Result, errno};
 use crate::log::Level;
 use crate::model::{Device, DeviceKind, Intent, Operation, Presence, Record, Spec};
 use crate::store::Staged;
+
+/// How long a cancelled call may go on to take back what it has begun.
+const GRACE: Duration = Duration::from_secs(1);
 
 impl GuestState {
     /// The device of this kind and id, if it is one that can be changed now.
@@ -65,14 +71,15 @@ impl GuestState {
         self.journal_change(staged, operation, before).await
     }
 
-    /// The change is made: puts the new record in place. An intent that cannot be cleared now is settled by
-    /// the next call.
+    /// The change of this device is made: puts the new record in place, with all that have changed. An intent
+    /// that cannot be cleared now is settled by the next call.
     pub(super) async fn commit_change(
         &self,
         device: &Device,
+        changed: &[Device],
         journaled: Journaled<Staged>,
     ) -> std::result::Result<(), NotRecorded> {
-        let committed = self.commit(journaled, std::slice::from_ref(device)).await;
+        let committed = self.commit(journaled, changed).await;
         let committed = committed.map_err(|NotRecorded { error, journaled }| NotRecorded {
             error: error.with_step("save the runtime file"),
             journaled,
@@ -87,6 +94,45 @@ impl GuestState {
         if let Err(error) = struck {
             self.log.write(Level::Warning, || error.to_string());
         }
+    }
+
+    /// The change is made, but could not be recorded: it is taken back.
+    pub(super) async fn undo_change(
+        &mut self,
+        before: &Device,
+        back: UndoStep,
+        failure: NotRecorded,
+        deadline: &Deadline,
+    ) -> Error {
+        let NotRecorded { error, journaled } = failure;
+        let what = back.residue();
+        let left: Vec<String> = match self.tear_down(journaled.may(), &[back], deadline).await {
+            Ok(report) => report.left.iter().map(Residue::to_string).collect(),
+            Err(cause) => vec![format!("{what} ({cause})")],
+        };
+        if left.is_empty() {
+            self.clear_change(journaled.nothing_to_record(), before).await;
+        } else {
+            self.needs_resync = true;
+        }
+        error.with_undo(left)
+    }
+
+    /// The reply is lost. Setting things back is sure, if there is time.
+    pub(super) async fn look_up_change(&mut self, what: String, error: Error, deadline: &Deadline) -> Error {
+        self.needs_resync = true;
+        let settled = match error.kind() {
+            ErrorKind::Timeout => false,
+            ErrorKind::Canceled => {
+                self.ready(&deadline.uncancelable().at_most(self.now(), GRACE)).await.is_ok()
+            }
+            _ => self.ready(deadline).await.is_ok(),
+        };
+        let left = match settled {
+            true => Vec::new(),
+            false => vec![format!("{what}: unknown, set back by the next call")],
+        };
+        error.with_undo(left)
     }
 
     /// A change was interrupted: puts things as the record has them, which is the state before unless the new
@@ -111,6 +157,14 @@ impl GuestState {
                 self.restore_limits(device, spec).await.err()
             }
             Some(Spec::Nic(spec)) => self.restore_bridge(device, spec).await.err(),
+            Some(Spec::Disk(_)) if intent.operation == Operation::SetLimits => {
+                let recorded = recorded.as_ref().unwrap_or(device);
+                let back = self.recorded_limits(recorded, deadline).await?;
+                match self.send_one(journaled.may(), back, deadline).await {
+                    Err(error) if !error.is_refusal() => return Err(error),
+                    answer => answer.err(),
+                }
+            }
             _ => None,
         };
         if let Some(error) = failed {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::drives;
-use crate::disk::{DiskSpec, LayerRef, node};
+use super::throttle::Throttle;
+use crate::disk::{DiskSpec, LayerRef, Limits, node};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, BackendName, DeviceId, PciAddress};
 use crate::model::{BackendNames, Device, DeviceKind, Helper, Spec};
@@ -52,6 +53,8 @@ pub(super) enum UndoStep {
     AwaitDrive(BackendName),
     /// `device_del`, and then waiting for the guest to let go.
     Unplug(DeviceId),
+    /// The limits of a disk, back to these.
+    SetLimits(Throttle, Limits),
     /// `set_link`, back to this state.
     SetLink {
         /// The netdev of the NIC.
@@ -69,7 +72,7 @@ impl Step {
 
     /// Names the step in errors: the command and what it is about.
     pub(super) fn label(&self) -> String {
-        let about = ["id", "node-name", "fdname", "name"]
+        let about = ["id", "node-name", "fdname", "name", "path"]
             .iter()
             .find_map(|key| self.arguments.get(*key))
             .or_else(|| self.arguments.get("fdset-id"))
@@ -96,6 +99,7 @@ impl UndoStep {
             Self::ObjectDel(id) => Command::with("object-del", &[("id", id.as_str())]),
             Self::AwaitDrive(_) => drives::question(),
             Self::Unplug(id) => Command::with("device_del", &[("id", id.as_str())]),
+            Self::SetLimits(throttle, limits) => Command::new(throttle.command(), throttle.arguments(limits)),
             Self::SetLink { netdev, up } => Command::new("set_link", link_arguments(netdev, *up)),
         }
     }
@@ -122,6 +126,7 @@ impl UndoStep {
             Self::ObjectDel(id) => format!("object {id}"),
             Self::AwaitDrive(drive) => format!("drive {drive}"),
             Self::Unplug(id) => format!("device {id}"),
+            Self::SetLimits(throttle, _) => format!("limits of {throttle}"),
             Self::SetLink { netdev, .. } => format!("link of {netdev}"),
         }
     }

@@ -18,6 +18,7 @@ use super::removal::{Removal, RemovalOfMany};
 use super::resize::NewSize;
 use super::turn::Turn;
 use super::wanted::Apply;
+use crate::disk::Limits as DiskLimits;
 use crate::error::Result;
 use crate::ids::IfName;
 use crate::log::Log;
@@ -49,6 +50,8 @@ pub enum Request {
     Resize(String, NewSize),
     /// Change the medium of a CD drive.
     ChangeMedium(String, Box<NewMedium>),
+    /// Set the limits of a disk and its group.
+    SetDiskLimits(String, DiskLimits),
     /// Run a QMP command of the caller's own.
     Qmp(RawCommand),
     /// Whether QMP events are to be passed on as they are.
@@ -92,7 +95,9 @@ impl Request {
             Self::Add(_) | Self::Remove(_) | Self::RemoveMany(..) | Self::SetLink(..) | Self::MoveNic(..) => {
                 true
             }
-            Self::SetNicLimits(..) | Self::Resize(..) | Self::ChangeMedium(..) => true,
+            Self::SetNicLimits(..) | Self::SetDiskLimits(..) | Self::Resize(..) | Self::ChangeMedium(..) => {
+                true
+            }
             Self::Settle | Self::Repair | Self::LendMonitor => true,
             Self::Apply(_, how) => !how.plan_only,
             // Which commands change something is found out for each.
@@ -245,6 +250,9 @@ impl GuestState {
             }
             Request::ChangeMedium(id, medium) => {
                 Box::pin(self.change_medium(&id, &medium, deadline)).await.map(Answer::outcome)
+            }
+            Request::SetDiskLimits(id, limits) => {
+                Box::pin(self.set_disk_limits(&id, limits, deadline)).await.map(Answer::outcome)
             }
             Request::Qmp(command) => Box::pin(self.passthrough(&command, deadline)).await.map(Answer::Value),
             Request::DescribeUnrecorded => {

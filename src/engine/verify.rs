@@ -12,7 +12,7 @@ use super::inventory::{self, Nodes, PeripheralIds};
 use super::limit::Deadline;
 use super::overlay::overlay_of;
 use super::verify_disk;
-use crate::disk::{self, DiskSpec};
+use crate::disk::{self, DiskSpec, node};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Address;
 use crate::model::properties::{agrees, plain_text};
@@ -70,6 +70,13 @@ impl GuestState {
                 Spec::Disk(spec) => {
                     let image = self.open_image(spec).await;
                     compare_node(device, spec, image.as_ref(), &nodes, &mut differences);
+                    if let Some(found) = self.other_limits(device, spec, deadline).await? {
+                        let recorded =
+                            spec.limits.as_ref().map(|limits| Value::from(limits.values().clone()));
+                        let recorded = format!("limits {}", recorded.unwrap_or_default());
+                        let found = format!("limits {}", readable(&found.to_string()));
+                        differences.push(Difference::new(Mismatch::Setting, &device.id, recorded, found));
+                    }
                     if let Ok(image) = &image {
                         self.compare_files(device, image, &mut differences).await?;
                     }
@@ -235,7 +242,9 @@ impl GuestState {
             differences.push(Difference::new(Mismatch::OrphanFdset, owner, "", set));
         }
         // Without a set that carries the tag: it was taken from the node while that was in use.
-        for name in nodes.keys().filter(|name| verify_disk::is_named_like_ours(name)) {
+        let is_below = |name: &str| node::filter_above(name).is_some_and(|above| nodes.contains_key(above));
+        let ours = nodes.keys().filter(|name| verify_disk::is_named_like_ours(name) && !is_below(name));
+        for name in ours {
             let is_used = self.is_of_known(name) || foreign.contains(*name);
             if !is_used && told.insert((*name).to_owned()) {
                 differences.push(Difference::new(Mismatch::OrphanNode, name, "", name));
@@ -323,7 +332,7 @@ fn compare_node(
         let (recorded, found) = (words(spec.read_only), words(read_only));
         differences.push(Difference::new(Mismatch::ReadOnly, &device.id, recorded, found));
     }
-    verify_disk::compare_settings(device, spec, node, differences);
+    verify_disk::compare_settings(device, spec, verify_disk::image_of(device, node, nodes), differences);
     let seen = inventory::virtual_size(node);
     let real = image.ok().and_then(|image| image.size);
     if let (Some(seen), Some(real)) = (seen, real) {

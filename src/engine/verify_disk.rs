@@ -8,7 +8,8 @@ use serde_json::Value;
 use super::difference::{Difference, Mismatch};
 use super::guest_state::GuestState;
 use super::host_step::Image;
-use crate::disk::{DetectZeroes, DiskSpec, Format, Identity};
+use super::inventory::Nodes;
+use crate::disk::{DetectZeroes, DiskSpec, Format, Identity, node};
 use crate::error::Result;
 use crate::model::Device;
 use crate::sanitize::readable;
@@ -51,6 +52,13 @@ pub(super) fn compare_settings(
         };
         notify(format!("detect-zeroes {recorded}"), format!("detect-zeroes {}", readable(found)));
     }
+}
+
+/// The node of a disk's image, below the one that limits the disk if there is one.
+pub(super) fn image_of<'a>(device: &Device, node: &'a Value, nodes: &Nodes<'a>) -> &'a Value {
+    let is_filter = node.get("drv").and_then(Value::as_str) == Some(node::FILTER);
+    let below = node::image_node(&device.id).ok().filter(|_| is_filter);
+    below.and_then(|below| nodes.get(below.as_str()).copied()).unwrap_or(node)
 }
 
 impl GuestState {

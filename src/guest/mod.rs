@@ -17,6 +17,7 @@ use nix::sys::epoll::Epoll;
 use serde_json::Value;
 
 use crate::clock::Clock;
+use crate::disk::Limits as DiskLimits;
 use crate::engine::{self, Answer, Engine, Request};
 pub use crate::engine::{
     Access, Action, AddFailure, AddRequest, Applied, Apply, Change, ControllerRequest, DeferReason,
@@ -283,6 +284,12 @@ impl Guest {
     pub fn change_media(&self, id: &str, medium: NewMedium, timeout: Duration) -> Result<Outcome> {
         let request = Request::ChangeMedium(id.to_owned(), Box::new(medium));
         expect!(self.call("change_media", timeout, request), Answer::Outcome(outcome) => *outcome)
+    }
+
+    /// Sets the limits of a disk, and with it those of all disks of its group.
+    pub fn set_disk_limits(&self, id: &str, limits: DiskLimits, timeout: Duration) -> Result<Outcome> {
+        let request = Request::SetDiskLimits(id.to_owned(), limits);
+        expect!(self.call("set_disk_limits", timeout, request), Answer::Outcome(outcome) => *outcome)
     }
 
     /// Runs a QMP command of the caller's own.

@@ -10,6 +10,11 @@ use super::device::{Device, Presence, Spec};
 use crate::ids::{BackendName, DeviceId, IoThread};
 use crate::sorted::object;
 
+/// The type of the object that disks are limited by, and the property that has the limits.
+pub const THROTTLE_GROUP: &str = "throttle-group";
+/// See [`THROTTLE_GROUP`].
+pub const LIMITS: &str = "limits";
+
 /// A QOM object of a device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Helper {
@@ -35,8 +40,17 @@ impl Helper {
 
 /// The objects of a device, in the order in which they are made.
 pub fn helpers(id: &DeviceId, spec: &Spec) -> Vec<Helper> {
+    let limits = match spec {
+        Spec::Disk(disk) => disk.limits.as_ref(),
+        Spec::Nic(_) | Spec::Controller(_) => None,
+    };
+    let group = limits.map(|limits| {
+        let values = Value::from(limits.values().clone());
+        Helper::new(limits.group_id(id), THROTTLE_GROUP, [(LIMITS, values)])
+    });
     let iothread = iothread_of(spec).filter(|iothread| iothread.is_made());
-    iothread.map(|iothread| Helper::new(iothread.name(id), "iothread", [])).into_iter().collect()
+    let iothread = iothread.map(|iothread| Helper::new(iothread.name(id), "iothread", []));
+    group.into_iter().chain(iothread).collect()
 }
 
 impl Device {
@@ -48,6 +62,16 @@ impl Device {
     /// The iothread that QEMU has to have already.
     pub fn existing_iothread(&self) -> Option<&BackendName> {
         existing_iothread(&self.spec)
+    }
+
+    /// Whether an iothread does its I/O, as far as its own settings say.
+    pub fn has_iothread(&self) -> bool {
+        let own = match &self.spec {
+            Spec::Nic(_) => None,
+            Spec::Disk(disk) => disk.iothread.as_ref(),
+            Spec::Controller(controller) => controller.iothread.as_ref(),
+        };
+        own.is_some() || self.properties.contains_key("iothread")
     }
 
     /// Whether this object of another device is one of its own, while it is in the guest.

@@ -106,6 +106,8 @@ const ALL: Seen = Seen { first: (5, 2), last: None };
 const ONLY_5_2: Seen = Seen { first: (5, 2), last: Some((5, 2)) };
 const UNTIL_7_2: Seen = Seen { first: (5, 2), last: Some((7, 2)) };
 const SINCE_7_2: Seen = Seen { first: (7, 2), last: None };
+const UNTIL_10_0: Seen = Seen { first: (5, 2), last: Some((10, 0)) };
+const SINCE_11_1: Seen = Seen { first: (11, 1), last: None };
 const SINCE_10_0: Seen = Seen { first: (10, 0), last: None };
 
 impl Seen {
@@ -147,7 +149,15 @@ pub static ROWS: &[Row] = &[
     row(&["blockdev-add"], "Duplicate node name", ONLY_5_2, Refusal::DuplicateBackend),
     row(&["blockdev-add"], "Duplicate nodes with node-name='*'", SINCE_7_2, Refusal::DuplicateBackend),
     Row {
-        commands: &["device_del", "netdev_del", "set_link", "qom-get", "device-list-properties"],
+        commands: &[
+            "device_del",
+            "netdev_del",
+            "set_link",
+            "qom-get",
+            "qom-set",
+            "block_set_io_throttle",
+            "device-list-properties",
+        ],
         says: Says::Class("DeviceNotFound"),
         seen: ALL,
         refusal: Refusal::Absent,
@@ -173,6 +183,13 @@ pub static ROWS: &[Row] = &[
     row(&["blockdev-del"], "Node '*' is busy: ", ALL, Refusal::InUse),
     row(&["object-add"], "attempt to add duplicate property '*' to object", ALL, Refusal::DuplicateBackend),
     row(&["object-del"], "object '*' not found", ALL, Refusal::Absent),
+    row(&["object-del"], "object '*' is in use, can not be deleted", UNTIL_10_0, Refusal::InUse),
+    row(
+        &["object-del"],
+        "Cannot delete throttle group '*' with active references",
+        SINCE_11_1,
+        Refusal::InUse,
+    ),
     row(&["device_del"], "Device * is already in the process of unplug", ALL, Refusal::AlreadyUnplugging),
     // PCI Express's own hotplug.
     Row {

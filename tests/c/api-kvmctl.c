@@ -23,10 +23,10 @@ static void fits(size_t columns)
 
 static void help(void)
 {
-    static const char *const commands[] = {"init", "boot", "check",   "convert",    "backing",  "accept",
-                                           "map",  "list", "add-nic", "add-disk",   "add-scsi", "del",
-                                           "link", "move", "plan",    "resize",     "verify",   "watch",
-                                           "qmp",  "copy", "reserve", "slot-policy"};
+    static const char *const commands[] = {"init", "boot", "check",   "convert",     "backing",    "accept",
+                                           "map",  "list", "add-nic", "add-disk",    "add-scsi",   "del",
+                                           "link", "move", "plan",    "resize",      "verify",     "watch",
+                                           "qmp",  "copy", "reserve", "slot-policy", "disk-limits"};
     char command[64];
 
     ctl(0, "--help", NULL);
@@ -66,6 +66,7 @@ static void wrong_usage(void)
         {"link x sideways", "'sideways' for '<STATE>' [possible values: up, down]"},
         {"del", "required arguments were not provided: <ID>..."},
         {"resize x 3X", "is no size"},
+        {"disk-limits x bps-total=3X", "is no size"},
         {"plan verify", "unrecognized subcommand 'verify'; see kvmctl plan --help"},
         {"convert xml /x", "'xml' for '<FORMAT>' [possible values: native, ganeti]"},
         {"boot --incoming somewhere", "neither \"defer\" nor tcp:HOST:PORT"},

@@ -151,6 +151,7 @@ static void guests(void)
     null(kvm_hotplug_set_link(NULL, "x", 1, 0, &failure), "guest handle");
     null(kvm_hotplug_set_bridge(NULL, "x", "br0", 0, &failure), "guest handle");
     null(kvm_hotplug_set_nic_limits(NULL, "x", &limits, sizeof limits, 0, &failure), "guest handle");
+    null(kvm_hotplug_set_disk_limits(NULL, "x", NULL, 0, &failure), "guest handle");
     null(kvm_hotplug_resize_disk(NULL, "x", 512, 0, 0, &bytes, &failure), "guest handle");
     null(kvm_hotplug_change_media(NULL, "x", &medium, sizeof medium, NULL, 0, &failure), "guest handle");
     null(kvm_hotplug_settle(NULL, 0, NULL, 0, 0, &count, &failure), "guest handle");

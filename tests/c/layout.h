@@ -4,7 +4,7 @@
  *
  * A list for macros STRUCT(struct, size) and FIELD(struct, field, offset, size), so it has no include
  * guard. */
-STRUCT(kvm_hotplug_disk, 152)
+STRUCT(kvm_hotplug_disk, 160)
 FIELD(kvm_hotplug_disk, path, 0, 8)
 FIELD(kvm_hotplug_disk, id, 8, 8)
 FIELD(kvm_hotplug_disk, serial, 16, 8)
@@ -32,6 +32,7 @@ FIELD(kvm_hotplug_disk, ganeti_entry, 120, 8)
 FIELD(kvm_hotplug_disk, properties, 128, 8)
 FIELD(kvm_hotplug_disk, iothread, 136, 8)
 FIELD(kvm_hotplug_disk, source, 144, 8)
+FIELD(kvm_hotplug_disk, limits, 152, 8)
 
 STRUCT(kvm_hotplug_device, 960)
 FIELD(kvm_hotplug_device, id, 0, 32)

@@ -92,7 +92,8 @@ impl Agent {
             let is_refused = matches!(fault, Some(AtBatch::Refuse(refused)) if refused == at);
             if is_refused && world.would_do(command) {
                 world.residue |= command.name.ends_with("del");
-                let is_change = command.name == "set_link"
+                let is_change = ["set_link", "qom-set", "block_set_io_throttle"]
+                    .contains(&command.name.as_ref())
                     || command.name.ends_with("-tray")
                     || command.name.ends_with("-medium");
                 world.change_refused |= is_change && choices.happened() > 1;

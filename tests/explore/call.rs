@@ -1,6 +1,6 @@
 //! What a caller does, and what is to be seen of it afterwards.
 
-use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
+use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest, Limits as DiskLimits};
 use kvm_hotplug::engine::{
     AddRequest, Apply, DiskRequest, Lock, MediumImage, NewMedium, NewSize, NicRequest, Placement, Removal,
     Request, TapSource,
@@ -27,6 +27,10 @@ pub enum Call {
     AddScsi(&'static str, &'static str),
     /// A disk with an iothread, its own or one of this name that it has together with others.
     AddThreaded(&'static str, &'static str, Option<&'static str>),
+    /// A disk with limits of its own.
+    AddLimited(&'static str, &'static str),
+    /// As many operations each second.
+    SetLimits(&'static str, u64),
     /// A NIC and a disk as one operation.
     AddBoth(&'static str, &'static str),
     /// The guest is to have these and no others; what differs is replaced.
@@ -116,6 +120,10 @@ fn cd(world: &World, id: &str, image: &str) -> AddRequest {
     request
 }
 
+fn limits(operations: u64) -> DiskLimits {
+    DiskLimits::parse(&format!(r#"{{"iops-total": {operations}}}"#)).unwrap()
+}
+
 fn removal(id: &str) -> Removal {
     Removal { id: id.into(), kind: None, live_only: false, wait: true, leave_overlay: false }
 }
@@ -139,8 +147,9 @@ pub fn traces(world: &World, id: &str) -> Vec<String> {
     all.extend(own.map(|device| format!("device {:?} {:?}", device.mac, device.drive)));
     all.extend(model.netdevs.contains_key(id).then(|| format!("netdev {id}")));
     all.extend(model.nodes.contains_key(id).then(|| format!("node {id}")));
-    let object = format!("{id}-iothread");
-    all.extend(model.objects.contains_key(&object).then(|| format!("object {object}")));
+    for object in ["iothread", "limits"].map(|word| format!("{id}-{word}")) {
+        all.extend(model.objects.contains_key(&object).then(|| format!("object {object}")));
+    }
     let tap = format!("tap-{id}");
     all.extend(world.host.taps().contains_key(&tap).then_some(tap));
     all
@@ -159,6 +168,14 @@ impl Call {
                 }
                 Request::Add(vec![request])
             }
+            Self::AddLimited(id, image) => {
+                let mut request = disk(world, id, image, "virtio-blk-pci");
+                if let AddRequest::Disk(request) = &mut request {
+                    request.spec.limits = Some(limits(7));
+                }
+                Request::Add(vec![request])
+            }
+            Self::SetLimits(id, operations) => Request::SetDiskLimits(id.into(), limits(operations)),
             Self::AddBoth(one, other) => {
                 Request::Add(vec![nic(one, 7, "br0"), disk(world, other, "two.img", "virtio-blk-pci")])
             }
@@ -209,7 +226,8 @@ impl Call {
         match self {
             Self::AddNic(id, ..) | Self::AddDisk(id, _) | Self::AddScsi(id, _) | Self::Remove(id) => vec![id],
             Self::SetLink(id, _) | Self::Move(id, _) | Self::Limit(id, _) | Self::Resize(id, _) => vec![id],
-            Self::AddThreaded(id, ..) | Self::AddNicUnwaited(id, ..) | Self::RemoveUnwaited(id) => vec![id],
+            Self::AddThreaded(id, ..) | Self::AddLimited(id, _) | Self::SetLimits(id, _) => vec![id],
+            Self::AddNicUnwaited(id, ..) | Self::RemoveUnwaited(id) => vec![id],
             Self::AddCd(id, _) | Self::ChangeMedium(id, _) => vec![id],
             Self::AddBoth(one, other) | Self::RemoveBoth(one, other) => vec![one, other],
             // What is not in the list goes.

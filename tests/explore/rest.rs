@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use kvm_hotplug::model::{Device, DeviceKind, Presence, Spec};
 use kvm_hotplug::store::RecordFile;
+use serde_json::{Map, Value};
 
 use crate::run::Run;
 use crate::world::THEIRS;
@@ -52,7 +53,16 @@ impl Run<'_> {
                 let nodes = nodes.map(|device| device.backend_name().to_string()).collect();
                 same("nodes", own(model.nodes.keys().map(String::as_str).collect()), nodes);
                 let helpers = devices.iter().filter(|device| device.presence == Presence::Live);
-                let helpers = helpers.flat_map(|device| device.helpers()).map(|helper| helper.id.to_string());
+                // That of a disk which its device limits comes with the next boot.
+                let is_made = |device: &Device, kind: &str| {
+                    let own = model.device(device.id.as_str());
+                    kind != "throttle-group" || own.is_none_or(|own| own.throttle.is_null())
+                };
+                let helpers = helpers.flat_map(|device| {
+                    let made =
+                        device.helpers().into_iter().filter(move |helper| is_made(device, helper.kind()));
+                    made.map(|helper| helper.id.to_string())
+                });
                 same("objects", own(model.objects.keys().map(String::as_str).collect()), helpers.collect());
                 if !self.world.uncertain {
                     let names = model.monitors.iter().flat_map(|monitor| monitor.fds.keys());
@@ -82,6 +92,21 @@ impl Run<'_> {
                     let is_so = drive.drive == recorded && drive.tray.open == is_open;
                     if !is_so && !self.world.change_refused {
                         wrong.push(format!("drive {}: {:?}, recorded {recorded:?}", cd.id, drive));
+                    }
+                }
+                for device in devices {
+                    let Spec::Disk(disk) = &device.spec else { continue };
+                    let recorded = disk.limits.clone().unwrap_or_default();
+                    let group = model.objects.get(recorded.group_id(&device.id).as_str());
+                    let limited = model.device(device.id.as_str()).map_or(&Value::Null, |own| &own.throttle);
+                    let (found, expected) = match group {
+                        Some(group) => (group["limits"].clone(), recorded.all_values()),
+                        None if recorded.is_default() => (limited.clone(), Map::new()),
+                        None => (limited.clone(), recorded.throttle_arguments()),
+                    };
+                    let found = found.as_object().cloned().unwrap_or_default();
+                    if found != expected && !self.world.change_refused {
+                        wrong.push(format!("limits of {}: {found:?}, recorded {recorded:?}", device.id));
                     }
                 }
                 for device in devices {

@@ -22,6 +22,8 @@ pub struct Parts {
     sets: Vec<(u32, FdSet)>,
     /// The object that it has been made with.
     object: Option<(String, Value)>,
+    /// The group that limits it.
+    group: Option<(String, Value)>,
 }
 
 /// A QEMU without devices of ours, with two monitors.
@@ -41,7 +43,10 @@ impl World {
         let sets = node.iter().flat_map(|node| &node.sets);
         let object = device.properties.get("iothread").and_then(Value::as_str).map(str::to_owned);
         let object = object.as_deref();
+        let group = node.as_ref().and_then(|node| node.options.get("throttle-group")).and_then(Value::as_str);
+        let group = group.and_then(|name| Some((name.to_owned(), model.objects.get(name)?.clone())));
         let parts = Parts {
+            group,
             device,
             netdev: model.netdevs.get(id).cloned(),
             object: object.and_then(|name| Some((name.to_owned(), model.objects.get(name)?.clone()))),
@@ -95,8 +100,8 @@ impl World {
     }
 
     fn start_with(&mut self, id: &str, parts: Parts) {
-        let Parts { mut device, netdev, node, sets, object } = parts;
-        self.model.objects.extend(object);
+        let Parts { mut device, netdev, node, sets, object, group } = parts;
+        self.model.objects.extend(object.into_iter().chain(group));
         device.asked = None;
         if let Some(netdev) = netdev {
             self.model.netdevs.insert(id.to_owned(), Netdev { link_down: false, ..netdev });

@@ -73,7 +73,8 @@ impl Does {
             | Call::AddDisk(..)
             | Call::AddScsi(..)
             | Call::AddBoth(..)
-            | Call::AddThreaded(..) => Self::Add,
+            | Call::AddThreaded(..)
+            | Call::AddLimited(..) => Self::Add,
             Call::Remove(_) | Call::RemoveUnwaited(_) | Call::RemoveBoth(..) => Self::Remove,
             Call::RemoveControllers => Self::RemoveController,
             _ => Self::Other,

@@ -27,6 +27,12 @@ pub enum Operation {
     AddThreaded,
     /// A controller with one.
     AddThreadedController,
+    /// A disk with limits.
+    AddLimited,
+    DelLimited,
+    /// The limits of a disk that has a group, and of one that has none.
+    SetLimits,
+    SetFirstLimits,
     DelNic(u16),
     DelVhost(u16),
     DelRaw,
@@ -85,13 +91,14 @@ impl Operation {
                 | AddFirstScsi
                 | AddController
                 | AddThreaded
+                | AddLimited
                 | AddThreadedController
         )
     }
 
     pub fn fate(self) -> Fate {
         match self {
-            LinkDown => Fate::Undone,
+            LinkDown | SetLimits | SetFirstLimits => Fate::Undone,
             Resize | ChangeMedium => Fate::Repeated,
             _ if self.is_add() => Fate::Undone,
             _ => Fate::CarriedThrough,
@@ -102,7 +109,7 @@ impl Operation {
     pub fn least(self) -> usize {
         match self {
             LinkDown | AddController | DelController => 1,
-            Resize | AddThreadedController | DelThreadedController => 2,
+            Resize | SetLimits | SetFirstLimits | AddThreadedController | DelThreadedController => 2,
             _ => 3,
         }
     }
@@ -121,13 +128,14 @@ impl Operation {
             DelScsi => AddFirstScsi,
             DelController => AddController,
             DelThreaded => AddThreaded,
+            DelLimited | SetLimits => AddLimited,
             DelThreadedController => AddThreadedController,
             AddScsi => {
                 done(api.add_controller(&ControllerArgs::default()));
                 return;
             }
             LinkDown => AddNic(2),
-            Resize => AddRaw,
+            Resize | SetFirstLimits => AddRaw,
             ChangeMedium => {
                 let place = Place { id: Some(ID.into()), ..Place::default() };
                 let model = Some("scsi-cd".into());
@@ -174,6 +182,15 @@ impl Operation {
                 let iothread = Some(IoThread::Own);
                 api.add_disk(&DiskArgs { place, iothread, ..fixture.disk("disk.img") })
             }
+            AddLimited => {
+                let limits = Some(r#"{"bps-total": 1000}"#.to_owned());
+                api.add_disk(&DiskArgs { place, limits, ..fixture.disk("disk.img") })
+            }
+            SetLimits | SetFirstLimits => {
+                let changed = api.set_limits(ID, r#"{"iops-write": 5}"#, timeout_ms)?;
+                assert_eq!(changed, Changed::Done);
+                Ok(Answer { state: State::Done, device: api.list().pop() })
+            }
             AddThreadedController => {
                 let iothread = Some(IoThread::Own);
                 api.add_controller(&ControllerArgs { place, iothread, ..ControllerArgs::default() })
@@ -185,6 +202,7 @@ impl Operation {
             | DelScsi
             | DelController
             | DelThreaded
+            | DelLimited
             | DelThreadedController
             | DelStartedNic
             | DelStartedNodes

@@ -10,6 +10,7 @@ use kvm_hotplug::store::RecordFile;
 use serde_json::{Value, json};
 
 use crate::support::api::*;
+use crate::support::fake::Setup;
 use crate::support::fixture::Fixture;
 
 fn disk_with(fixture: &Fixture, id: &str, image: &str, iothread: IoThread) -> DiskArgs {
@@ -181,4 +182,27 @@ pub fn an_iothread_in_texts_records_and_boots(agent: &dyn Agent) {
     file.replace(next).unwrap();
     let error = file.plan_command(BootRequest { fd_base: 3, ..BootRequest::default() }).unwrap_err();
     assert!(error.to_string().contains("the iothread elsewhere"), "{error}");
+}
+
+/// It would never answer again.
+pub fn an_old_qemu_resizes_no_disk_with_an_iothread(agent: &dyn Agent) {
+    for (version, is_refused) in [((5, 2, 0), true), ((7, 2, 0), false)] {
+        let fixture = Fixture::new(Setup { version, ..Setup::default() });
+        let api = fixture.open(agent);
+        done(api.add_disk(&disk_with(&fixture, "data", "a.img", IoThread::Own)));
+        let place = Place { id: Some("scsi".into()), ..Place::default() };
+        let iothread = Some(IoThread::Own);
+        done(api.add_controller(&ControllerArgs { place, iothread, ..ControllerArgs::default() }));
+        let model = Some("scsi-hd".into());
+        done(api.add_disk(&DiskArgs { model, ..fixture.disk_as("lun", "b.img") }));
+        fixture.qemu.take_seen();
+        for id in ["data", "lun"] {
+            let resized = api.resize(id, SizeArgs::bytes(2 << 20), AMPLE);
+            let is_sent = fixture.qemu.take_names().contains(&"block_resize".to_owned());
+            assert_eq!((resized.is_err(), is_sent), (is_refused, !is_refused), "{resized:?}");
+            if let Err(failure) = resized {
+                assert!(failure.text.contains("stands still for good"), "{failure:?}");
+            }
+        }
+    }
 }

@@ -37,6 +37,7 @@ pub trait Api: Send + Sync {
     fn set_link(&self, id: &str, up: bool, timeout_ms: u64) -> Result<Changed, Failure>;
     fn set_nic_limits(&self, id: &str, limits: LimitArgs, timeout_ms: u64) -> Result<Changed, Failure>;
     fn set_bridge(&self, id: &str, bridge: Option<&str>, timeout_ms: u64) -> Result<Changed, Failure>;
+    fn set_limits(&self, id: &str, limits: &str, timeout_ms: u64) -> Result<Changed, Failure>;
     /// The size it has now.
     fn resize(&self, id: &str, size: SizeArgs, timeout_ms: u64) -> Result<u64, Failure>;
     /// Another medium for a CD drive, or none.
@@ -173,6 +174,8 @@ pub struct DiskArgs {
     /// No cache.
     pub uncached: bool,
     pub iothread: Option<IoThread>,
+    /// As JSON text.
+    pub limits: Option<String>,
     /// What Ganeti has of it.
     pub ganeti: Option<String>,
     /// Instead of the path, as JSON text.

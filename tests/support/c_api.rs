@@ -27,6 +27,7 @@ use ::kvm_hotplug::capi::guest::{
     KVM_HOTPLUG_OPEN_LOOK_ONLY, kvm_hotplug as Handle, kvm_hotplug_close, kvm_hotplug_open,
     kvm_hotplug_open_options, kvm_hotplug_open_with,
 };
+use ::kvm_hotplug::capi::limits::kvm_hotplug_set_disk_limits;
 use ::kvm_hotplug::capi::link::{
     kvm_hotplug_nic_limits, kvm_hotplug_set_bridge, kvm_hotplug_set_link, kvm_hotplug_set_nic_limits,
 };
@@ -425,6 +426,16 @@ impl Api for CApi {
         // SAFETY: the strings live through the call.
         let code = call(|error| unsafe {
             kvm_hotplug_set_bridge(self.0, id, bridge, milliseconds(timeout_ms), error)
+        })?;
+        Ok(change(code))
+    }
+
+    fn set_limits(&self, id: &str, limits: &str, timeout_ms: u64) -> Result<Changed, Failure> {
+        let mut strings = Strings::default();
+        let (id, limits) = (strings.keep(Some(id)), strings.keep(Some(limits)));
+        // SAFETY: the strings live through the call.
+        let code = call(|error| unsafe {
+            kvm_hotplug_set_disk_limits(self.0, id, limits, milliseconds(timeout_ms), error)
         })?;
         Ok(change(code))
     }
@@ -854,6 +865,7 @@ fn disk_struct(disk: &DiskArgs, strings: &mut Strings) -> kvm_hotplug_disk {
         boot_index: disk.boot_index.unwrap_or(0),
         timeout_ms: milliseconds(disk.place.timeout_ms),
         iothread: strings.keep(iothread_name(disk.iothread.as_ref())),
+        limits: strings.keep(disk.limits.as_ref()),
         flags: flags(&disk.place, disk.boot_index)
             | read_only
             | share_rw

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kvm_hotplug::Error;
-use kvm_hotplug::disk::{Cache, Description, DiskSpec, Format, FormatRequest};
+use kvm_hotplug::disk::{Cache, Description, DiskSpec, Format, FormatRequest, Limits as DiskLimits};
 use kvm_hotplug::guest::{
     self, Access, AddRequest, Apply, ControllerRequest, DeferReason, DeviceInfo, DeviceState, DiskRequest,
     Guest, Listener, Lock, MediumImage, NewMedium, NewSize, NicRequest, Outcome, PendingReason, Placement,
@@ -148,6 +148,11 @@ impl Api for RustApi {
     fn set_bridge(&self, id: &str, bridge: Option<&str>, timeout_ms: u64) -> Result<Changed, Failure> {
         let bridge = bridge.map(IfName::parse).transpose()?;
         Ok(change(&self.0.set_bridge(id, bridge.as_ref(), Duration::from_millis(timeout_ms))?))
+    }
+
+    fn set_limits(&self, id: &str, limits: &str, timeout_ms: u64) -> Result<Changed, Failure> {
+        let limits = DiskLimits::parse(limits)?;
+        Ok(change(&self.0.set_disk_limits(id, limits, Duration::from_millis(timeout_ms))?))
     }
 
     fn resize(&self, id: &str, size: SizeArgs, timeout_ms: u64) -> Result<u64, Failure> {
@@ -460,6 +465,7 @@ fn disk_request(disk: &DiskArgs) -> Result<DiskRequest, Failure> {
     spec.share_rw = disk.share_rw;
     spec.boot_index = disk.boot_index;
     spec.iothread = disk.iothread.clone();
+    spec.limits = disk.limits.as_deref().map(DiskLimits::parse).transpose()?;
     if let Some(model) = &disk.model {
         spec.model = model.clone();
     }

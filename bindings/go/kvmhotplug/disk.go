@@ -17,6 +17,12 @@ type SCSIAddress struct {
 	LUN int `json:"lun"`
 }
 
+// DiskLimits are how much I/O a disk may do, by QEMU's names: "bps-total", "bps-read", "bps-write" (bytes each second),
+// "iops-total", "iops-read", "iops-write" (operations); each with "-max" for bursts and "-max-length" for how many seconds
+// a burst lasts; "iops-size" (bytes that count as one operation); and "group", the name of a group that has the limits
+// together: each of its disks is added with the same ones.
+type DiskLimits map[string]any
+
 // Disk is one to add. The zero value of everything but Path, or Source, is the default: a writable raw image as virtio-blk-pci.
 type Disk struct {
 	// Path is the absolute path of an image file or block device. Required without a Source, but for
@@ -76,6 +82,8 @@ type Disk struct {
 	// MakeIOThread: the library makes it, with an empty IOThread one of the disk's own. One with a name is made with the
 	// first device that asks for it so, and deleted after the last.
 	MakeIOThread bool `json:"make_iothread,omitempty"`
+	// Limits are how much I/O the disk may do; nil for as much as it can.
+	Limits DiskLimits `json:"limits,omitempty"`
 	// AcceptChain: if the disk is there already, the files that its image is made of now are recorded in place of those that
 	// were, and Backing in place of its rule.
 	AcceptChain bool `json:"accept_chain,omitempty"`
@@ -136,6 +144,7 @@ func (d *Disk) request(memory *arena) C.struct_kvm_hotplug_disk {
 		slot:                memory.number("Slot", d.Slot),
 	}
 	request.wwn = C.uint64_t(d.WWN)
+	request.limits = memory.object("Limits", d.Limits)
 	request.iothread = memory.optional("the iothread", d.IOThread)
 	if d.MakeIOThread {
 		request.flags |= C.KVM_HOTPLUG_MAKE_IOTHREAD

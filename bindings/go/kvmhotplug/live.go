@@ -77,6 +77,20 @@ func flag(on bool) C.int {
 	return 0
 }
 
+// SetDiskLimits sets how much I/O a disk may do while the guest uses it, and with it all disks of its group; nil lifts the
+// limits. It is recorded, and works for a disk that was added without limits. The answer's state is [Done] or [AfterReboot].
+func (g *Guest) SetDiskLimits(ctx context.Context, id string, limits DiskLimits) (Result, error) {
+	var memory arena
+	defer memory.free()
+	name, text := memory.required("the id", id), memory.object("Limits", limits)
+	if memory.err != nil {
+		return Result{}, memory.err
+	}
+	return g.change(ctx, id, name, func(handle *C.struct_kvm_hotplug, timeout C.uint32_t, failure **C.struct_kvm_hotplug_error) C.int {
+		return C.kvm_hotplug_set_disk_limits(handle, name, text, timeout, failure)
+	})
+}
+
 // Resize is the new size of a disk.
 type Resize struct {
 	// Bytes is a multiple of 512; or 0 for what the image or block device has now, after it was grown from outside.

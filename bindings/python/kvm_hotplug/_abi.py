@@ -773,6 +773,7 @@ class kvm_hotplug_disk(Structure):
         ("properties", c_char_p),
         ("iothread", c_char_p),
         ("source", c_char_p),
+        ("limits", c_char_p),
     ]
 
 
@@ -971,7 +972,7 @@ SIZES = {
     kvm_hotplug_open_options: 16,
     kvm_hotplug_device: 960,
     kvm_hotplug_nic: 152,
-    kvm_hotplug_disk: 152,
+    kvm_hotplug_disk: 160,
     kvm_hotplug_source: 120,
     kvm_hotplug_controller: 56,
     kvm_hotplug_add_batch: 56,
@@ -1092,6 +1093,9 @@ PROTOTYPES = {
     "kvm_hotplug_set_nic_limits": (c_int, [
         POINTER(kvm_hotplug), c_char_p, POINTER(kvm_hotplug_nic_limits), c_size_t, c_uint32,
         POINTER(POINTER(kvm_hotplug_error)),
+    ]),
+    "kvm_hotplug_set_disk_limits": (c_int, [
+        POINTER(kvm_hotplug), c_char_p, c_char_p, c_uint32, POINTER(POINTER(kvm_hotplug_error)),
     ]),
     "kvm_hotplug_resize_disk": (c_int, [
         POINTER(kvm_hotplug), c_char_p, c_uint64, c_uint32, c_uint32, POINTER(c_uint64),

@@ -8,12 +8,12 @@ from typing import Any, Callable, List, Optional, Sequence
 
 from . import _abi
 from ._abi import Answer, Backing, DeviceType, Format
-from ._arguments import Deadline, Text, encoded, number, optional, texts
+from ._arguments import Deadline, Text, encoded, json_object, number, optional, texts
 from ._guest import GuestHandle
 from ._library import checked, library
 from .answers import AddedMany, Deleted, Device, Result, device_of
 from .errors import DelManyError, KvmHotplugError
-from .requests import NIC, Bandwidth, Controller, Disk, bandwidth, flags
+from .requests import NIC, Bandwidth, Controller, Disk, DiskLimits, bandwidth, flags
 
 # No call returns it.
 _UNWRITTEN = -(2**31)
@@ -223,6 +223,16 @@ class Changes(GuestHandle):
         )
         size = ctypes.sizeof(limits)
         return self._change(library().kvm_hotplug_set_nic_limits, id, timeout, ctypes.byref(limits), size)
+
+    def set_disk_limits(
+        self, id: str, limits: Optional[DiskLimits] = None, timeout: Optional[float] = None
+    ) -> Result:
+        """Sets how much I/O a disk may do while the guest uses it, and with it all disks of its group.
+
+        None lifts the limits. Recorded. Works for a disk that was added without limits.
+        """
+        text = json_object("limits", limits)
+        return self._change(library().kvm_hotplug_set_disk_limits, id, timeout, text)
 
     def _change(self, function: Callable[..., int], id: str, timeout: Optional[float], *values: Any) -> Result:
         name, get = encoded("id", id), library().kvm_hotplug_get_device

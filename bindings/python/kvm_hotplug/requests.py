@@ -13,6 +13,13 @@ from ._arguments import Text, integers, json_object, number, optional, signed, t
 Properties = Mapping[str, Union[str, int, bool]]
 
 
+#: How much I/O a disk may do, by QEMU's names: "bps-total", "bps-read", "bps-write" (bytes each second),
+#: "iops-total", "iops-read", "iops-write" (operations); each with "-max" for bursts and "-max-length" for how
+#: many seconds a burst lasts; "iops-size" (bytes that count as one operation); and "group", the name of a
+#: group that has the limits together: each of its disks is added with the same ones.
+DiskLimits = Mapping[str, Union[str, int]]
+
+
 def flags(**given: bool) -> int:
     """The flags with these names, in lower case, that are given."""
     bits = 0
@@ -197,6 +204,8 @@ class Disk:
     #: The library makes it, without a name one of the disk's own. One with a name is made with the first
     #: device that asks for it so, and deleted after the last.
     make_iothread: bool = False
+    #: How much I/O the disk may do; None for as much as it can.
+    limits: Optional[DiskLimits] = None
     #: The guest cannot write; the image is opened read-only.
     read_only: bool = False
     #: Others may write to the image at once; the guests must know.
@@ -244,6 +253,7 @@ class Disk:
             properties=json_object("properties", self.properties),
             iothread=optional("iothread", self.iothread),
             source=json_object("source", self.source),
+            limits=json_object("limits", self.limits),
             flags=flags(
                 boot_index=self.boot_index is not None,
                 disk_scsi_address=self.scsi is not None,

@@ -46,6 +46,7 @@ TEXTS = {
     "qmp_path": "/run/qmp",
     "netns": "/run/netns/blue",
     "ganeti_entry": '{"uuid": "u"}',
+    "iothread": "io1",
 }
 PROPERTIES = '{"packed": true}'
 SOURCE = '{"driver": "null-co"}'
@@ -62,6 +63,7 @@ VALUES = {
     "inbound": Bandwidth(51, 52),
     "outbound": Bandwidth(53, 54),
     "source": {"driver": "null-co"},
+    "limits": {"bps-total": 5},
 }
 
 
@@ -118,6 +120,7 @@ class Requests(TestCase):
             backing_count=2,
             properties=PROPERTIES,
             source=SOURCE,
+            limits='{"bps-total": 5}',
         )
         wanted = Flag.DISK_READ_ONLY | Flag.DISK_SHARE_RW | Flag.DISK_SCSI_ADDRESS | Flag.DISK_ACCEPT_CHAIN
         wanted |= Flag.BOOT_INDEX | Flag.LIVE_ONLY | Flag.NO_WAIT | Flag.ADOPT | Flag.MAKE_IOTHREAD

@@ -49,7 +49,7 @@ fn refusals_name_the_setting() {
 #[test]
 fn scsi_disks_take_what_qemu_takes() {
     type Change = fn(&mut DiskSpec);
-    let cases: [(Change, &str); 8] = [
+    let cases: [(Change, &str); 9] = [
         (|s| s.queues = Some(2), "queues with"),
         (|s| s.serial = Some("x".into()), "serial with"),
         (|s| s.format = Format::Qcow2, "format qcow2 with"),
@@ -58,6 +58,7 @@ fn scsi_disks_take_what_qemu_takes() {
         (|s| s.cache = Cache::Directsync, "cache writethrough or directsync with"),
         (|s| s.cache = Cache::Writethrough, "cache writethrough or directsync with"),
         (|s| s.wwn = 1.try_into().ok(), "wwn with"),
+        (|s| s.limits = Some(Limits::default()), "limits with"),
     ];
     for (index, (change, says)) in cases.into_iter().enumerate() {
         assert_refused(
@@ -172,6 +173,7 @@ fn every_other_setting() -> DiskSpec {
         queues: Some(3),
         wwn: 9.try_into().ok(),
         iothread: Some(IoThread::Own),
+        limits: Some(Limits::parse(r#"{"bps-total": 5, "group": "g"}"#).unwrap()),
         overlay: Some(Overlay::new("ovl", "qcow2", "/o")),
         tray_open: true,
     }

@@ -33,6 +33,8 @@ const SAID: &[(&str, &str, &str, Refusal)] = &[
         Refusal::DuplicateBackend,
     ),
     ("object-del", "GenericError", "object 'io' not found", Refusal::Absent),
+    ("object-del", "GenericError", "object 'g' is in use, can not be deleted", Refusal::InUse),
+    ("object-del", "GenericError", "Cannot delete throttle group 'g' with active references", Refusal::InUse),
     (
         "device_del",
         "GenericError",

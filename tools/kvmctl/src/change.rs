@@ -1,4 +1,4 @@
-//! link, move, nic-limits, change-media, eject and resize.
+//! link, move, limits, change-media, eject and resize.
 
 use kvm_hotplug::Error;
 use kvm_hotplug::disk::FormatRequest;
@@ -6,6 +6,7 @@ use kvm_hotplug::guest::{Lock, MediumImage, NewMedium, NewSize, Outcome};
 use kvm_hotplug::ids::IfName;
 use kvm_hotplug::net::bandwidth::Bandwidth;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::cli::LimitArguments;
 use crate::cli::values::{Backing, Link, Size, rule};
@@ -46,6 +47,13 @@ pub(crate) fn limits(session: &mut Session<'_>, id: &str, arguments: &LimitArgum
     };
     let what = format!("{}, {}", word("receives", limits.inbound), word("sends", limits.outbound));
     Ok(changed(session, &outcome, id, &what))
+}
+
+pub(crate) fn disk_limits(session: &mut Session<'_>, id: &str, said: &[(String, Value)]) -> Result<Status> {
+    let limits = request::disk_limits(said)?;
+    let what = if limits.is_default() { "is not limited" } else { "is limited" };
+    let outcome = session.guest()?.set_disk_limits(id, limits, session.timeout())?;
+    Ok(changed(session, &outcome, id, what))
 }
 
 fn changed(session: &mut Session<'_>, outcome: &Outcome, id: &str, what: &str) -> Status {

@@ -38,7 +38,7 @@ _kvmctl_on_this_host()
     _kvmctl "$@"
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
-        accept|change-media|del|eject|link|list|move|resize) command=${COMP_WORDS[i]} ;;
+        accept|change-media|del|disk-limits|eject|link|list|move|resize) command=${COMP_WORDS[i]} ;;
         esac
     done
     case $3 in

@@ -100,6 +100,7 @@ fn carry_out(session: &mut Session<'_>, command: Command) -> Result<Status> {
         Command::Link { id, state } => change::link(session, &id, state),
         Command::Move { id, bridge, .. } => change::bridge(session, &id, bridge.as_deref()),
         Command::NicLimits { id, limits } => change::limits(session, &id, &limits),
+        Command::DiskLimits { id, limits } => change::disk_limits(session, &id, &limits),
         Command::Resize { id, size, shrink } => change::resize(session, &id, size, shrink),
         Command::ChangeMedia { id, file, format, backing, force } => {
             let image = change::image(&file, format, backing)?;

@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use kvm_hotplug::Error;
-use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest, SCSI_CD};
+use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest, Limits as DiskLimits, SCSI_CD};
 use kvm_hotplug::guest::{
     ControllerRequest, DiskRequest, NicRequest, PlaceRequest, Placement, Removal, TapSource,
 };
@@ -13,6 +13,7 @@ use kvm_hotplug::model::properties;
 use kvm_hotplug::net::bandwidth::{Bandwidth, Limits};
 use kvm_hotplug::slots::scsi::ControllerSpec;
 use kvm_hotplug::sorted;
+use serde_json::Value;
 
 use crate::cli::values::rule;
 use crate::cli::{
@@ -92,6 +93,7 @@ pub(crate) fn disk(arguments: &DiskArguments) -> Result<DiskRequest> {
     spec.physical_block_size = given(arguments.physical_block_size);
     spec.queues = given(arguments.queues);
     spec.iothread = iothread(&arguments.iothread)?;
+    spec.limits = Some(disk_limits(&arguments.limit)?).filter(|limits| !limits.is_default());
     spec.wwn = arguments.wwn.and_then(NonZeroU64::new);
     spec.backing = rule(arguments.backing.clone())?;
     if let Some(model) = &arguments.place.model {
@@ -115,6 +117,11 @@ pub(crate) fn controller(arguments: &ScsiArguments) -> Result<ControllerRequest>
     spec.queues = given(arguments.queues);
     spec.iothread = iothread(&arguments.iothread)?;
     Ok(ControllerRequest { placement, spec })
+}
+
+/// The limits that were said one by one.
+pub(crate) fn disk_limits(said: &[(String, Value)]) -> Result<DiskLimits> {
+    Ok(DiskLimits::try_from(sorted::object(said.iter().cloned()))?)
 }
 
 fn iothread(arguments: &IoThreadArguments) -> Result<Option<IoThread>> {

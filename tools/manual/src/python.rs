@@ -48,6 +48,7 @@ const WORDS: &[(&str, &str)] = &[
     ("kvm_hotplug_process()", "Guest.process()"),
     ("kvm_hotplug_repair()", "Guest.repair()"),
     ("kvm_hotplug_resize_disk()", "Guest.resize_disk()"),
+    ("kvm_hotplug_set_disk_limits()", "Guest.set_disk_limits()"),
     ("kvm_hotplug_set_link()", "Guest.set_link()"),
     ("kvm_hotplug_verify()", "Guest.verify()"),
     ("kvm_runtime_accept_chain()", "Runtime.accept_chain()"),

@@ -11,7 +11,8 @@ use crate::command::{Answer, Descriptor, Effect, File, QmpError};
 const MAX_NODE_NAME: usize = 31;
 
 /// Drivers over files.
-const DRIVERS: [&str; 7] = ["copy-on-read", "file", "host_cdrom", "host_device", "luks", "qcow2", "raw"];
+const DRIVERS: [&str; 8] =
+    ["copy-on-read", "file", "host_cdrom", "host_device", "luks", "qcow2", "raw", "throttle"];
 
 /// Drivers that need no file.
 const REMOTE: [&str; 3] = ["nbd", "null-aio", "null-co"];
@@ -55,6 +56,7 @@ impl Model {
                 format!("Duplicate nodes with node-name='{name}'")
             }));
         }
+        self.check_group(arguments)?;
         let mut opened = Opened::default();
         self.open_below(&Wanted { name: name.into(), options: arguments, read_only: false }, &mut opened)?;
         for set in &opened.sets {
@@ -123,6 +125,11 @@ impl Model {
     fn size_of(&self, options: &Value) -> u64 {
         if is_remote(options) {
             return options.get("size").and_then(Value::as_u64).unwrap_or(REMOTE_SIZE);
+        }
+        // What passes everything on.
+        if let Some(file) = options.get("file").filter(|_| options.get("driver") == Some(&json!("throttle")))
+        {
+            return self.size_of(file);
         }
         let image = Self::own_set(options).and_then(|set| self.image(set));
         let is_format = options.get("driver").and_then(Value::as_str) == Some("qcow2");

@@ -146,6 +146,14 @@ impl Dev {
     }
 }
 
+impl Dev {
+    /// The path in QOM of that side.
+    pub(super) fn backend_path(&self) -> String {
+        let id = self.id.as_deref().unwrap_or_default();
+        if self.unit.is_some() { path_of(id) } else { virtio_backend(id) }
+    }
+}
+
 fn virtio_backend(id: &str) -> String {
     format!("{}/virtio-backend", path_of(id))
 }

@@ -87,6 +87,8 @@ impl Model {
             "blockdev-del" => self.blockdev_del(command.text("node-name")),
             "block_resize" => self.block_resize(command.text("node-name"), arguments),
             "object-add" => self.object_add(command.text("id"), arguments),
+            "qom-set" => self.qom_set(command.text("path"), command.text("property"), arguments.get("value")),
+            "block_set_io_throttle" => self.block_set_io_throttle(command.text("id"), arguments),
             "object-del" => self.object_del(command.text("id")),
             "blockdev-open-tray" => self.open_tray(arguments),
             "blockdev-close-tray" => self.close_tray(command.text("id")),

@@ -48,6 +48,9 @@ impl Model {
                 disk["tray_open"] = device.tray.open.into();
             }
             disk["qdev"] = device.backend().into();
+            for (name, value) in device.throttle.as_object().into_iter().flatten() {
+                disk["inserted"][name] = value.clone();
+            }
             disk["io-status"] = "ok".into();
             Some(disk)
         });
@@ -122,5 +125,6 @@ fn describe(name: &str, size: u64, options: &Value) -> Value {
         "ro": read_only,
         "detect_zeroes": text("detect-zeroes", "off"),
         "image": { "virtual-size": size, "actual-size": 0, "format": format },
+        "bps": 0, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0,
     })
 }

@@ -83,6 +83,8 @@ pub struct Dev {
     pub pci: Built,
     /// What it was made with, for `qom-get`.
     pub properties: BTreeMap<String, Value>,
+    /// What limits its disk besides nodes; null for nothing.
+    pub throttle: Value,
     /// Of a CD drive.
     pub tray: Tray,
 }
@@ -114,6 +116,7 @@ impl Dev {
             pci: Built::of_driver(driver),
             properties: BTreeMap::new(),
             tray: Tray::default(),
+            throttle: Value::Null,
         }
     }
 

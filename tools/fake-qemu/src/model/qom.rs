@@ -43,6 +43,9 @@ impl Model {
         if property == "hotplug-handler" {
             return self.hotplug_handler(path);
         }
+        if let Some(answer) = self.object_property(path, property) {
+            return answer;
+        }
         let id = path.strip_prefix(PERIPHERAL).and_then(|rest| rest.strip_prefix('/')).unwrap_or(path);
         let device = self.device(id).ok_or_else(|| QmpError::absent(path))?;
         let answer = match property {

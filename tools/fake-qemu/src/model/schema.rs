@@ -39,7 +39,7 @@ const MUST: bool = false;
 const MAY: bool = true;
 
 /// In the order in which QEMU looks at them.
-const PARAMETERS: [(&str, &[Parameter]); 22] = [
+const PARAMETERS: [(&str, &[Parameter]); 23] = [
     ("getfd", &[("fdname", Text, MUST)]),
     ("closefd", &[("fdname", Text, MUST)]),
     ("add-fd", &[("fdset-id", Number, MAY), ("opaque", Text, MAY)]),
@@ -51,6 +51,7 @@ const PARAMETERS: [(&str, &[Parameter]); 22] = [
     ("blockdev-del", &[("node-name", Text, MUST)]),
     ("block_resize", &[("device", Text, MAY), ("node-name", Text, MAY), ("size", Number, MUST)]),
     ("object-add", &[("qom-type", Text, MUST), ("id", Text, MUST)]),
+    ("qom-set", &[("path", Text, MUST), ("property", Text, MUST)]),
     ("object-del", &[("id", Text, MUST)]),
     ("blockdev-open-tray", &[("id", Text, MAY), ("force", Flag, MAY)]),
     ("blockdev-close-tray", &[("id", Text, MAY)]),

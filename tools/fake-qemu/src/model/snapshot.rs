@@ -31,7 +31,11 @@ impl Model {
                 Some((channel, target, lun)) => format!("{channel}:{target}:{lun}"),
                 None => format!("{}.{}", device.slot, device.function),
             };
-            format!("device {id}: {} at {} {place}{asked}", device.driver, device.bus)
+            let throttle = match &device.throttle {
+                serde_json::Value::Null => String::new(),
+                limits => format!(", limited to {limits}"),
+            };
+            format!("device {id}: {} at {} {place}{asked}{throttle}", device.driver, device.bus)
         }));
         let leaving = self.leaving.iter().filter_map(|leaving| leaving.device.id.as_deref());
         lines.extend(leaving.map(|id| format!("leaving {id}")));

@@ -67,6 +67,11 @@ impl Version {
         self.since(9, 1)
     }
 
+    /// A throttle group that is in use is refused in words of its own.
+    pub(super) fn counts_references(self) -> bool {
+        self.since(11, 0)
+    }
+
     /// A netdev that fails at a later queue is left half made.
     pub(super) fn leaves_half_netdevs(self) -> bool {
         !self.since(11, 0)

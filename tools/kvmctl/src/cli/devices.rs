@@ -188,6 +188,10 @@ pub(crate) struct DiskArguments {
     pub(crate) lun: Option<u32>,
     #[command(flatten)]
     pub(crate) iothread: IoThreadArguments,
+    /// How much I/O it may do, as in bps-total=10M, iops-read=200, iops-read-max=500 or group=NAME; may be
+    /// repeated
+    #[arg(long, value_name = "NAME=NUMBER", value_parser = values::limit)]
+    pub(crate) limit: Vec<(String, Value)>,
     /// World wide name of a SCSI disk, as in 0x5000c50015ea71aa
     #[arg(long, value_name = "NUMBER", value_parser = values::wwn)]
     pub(crate) wwn: Option<u64>,

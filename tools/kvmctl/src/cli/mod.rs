@@ -277,6 +277,19 @@ pub(crate) enum Command {
         #[arg(long)]
         force: bool,
     },
+    /// Limit how much I/O a disk may do, and with it all disks of its group
+    ///
+    /// A LIMIT is NAME=NUMBER: bps-total, bps-read, bps-write (bytes each second, K, M, G and T are powers of
+    /// 1024), iops-total, iops-read, iops-write (operations); each with -max for bursts, and -max-length for
+    /// their seconds; iops-size. What is not named is not limited; without any, the disk is as fast as it can
+    /// be.
+    DiskLimits {
+        /// The disk
+        id: String,
+        /// Its limits
+        #[arg(value_parser = values::limit, value_name = "LIMIT")]
+        limits: Vec<(String, serde_json::Value)>,
+    },
     /// Give a disk another size while the guest uses it
     ///
     /// SIZE is in bytes, or with K, M, G or T behind it (powers of 1024). "now" is for an image or block

@@ -76,6 +76,20 @@ pub(crate) fn property(text: &str) -> std::result::Result<(String, Value), Strin
     Ok((name.to_owned(), value))
 }
 
+/// A limit of a disk: a number, for bytes with K, M, G or T, or the name of a group.
+pub(crate) fn limit(text: &str) -> std::result::Result<(String, Value), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| "not of the form NAME=NUMBER".to_owned())?;
+    let value = match (name, value) {
+        ("group", group) => group.into(),
+        (_, "0") => 0.into(),
+        (_, number) => match size(number)? {
+            Size::Bytes(number) => number.into(),
+            Size::Now => return Err(format!("{number} is no number")),
+        },
+    };
+    Ok((name.to_owned(), value))
+}
+
 /// Where a migration comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum From {
@@ -266,6 +280,13 @@ mod tests {
         }
         for text in ["", "now", "1M,", "0,1", "1M,0", "1M,1M,1M", "-1"] {
             assert_eq!(bandwidth(text).is_ok(), text == "1M,", "{text}");
+        }
+        let of = |name: &str, value: Value| Ok((name.to_owned(), value));
+        assert_eq!(limit("bps-total=2M"), of("bps-total", (2 << 20).into()));
+        assert_eq!(limit("iops-read=0"), of("iops-read", 0.into()));
+        assert_eq!(limit("group=7"), of("group", "7".into()));
+        for text in ["bps-total", "bps-total=now", "bps-total=fast", "bps-total=-1"] {
+            assert!(limit(text).is_err(), "{text}");
         }
     }
 
