@@ -63,8 +63,6 @@ unsafe impl Plain for kvm_hotplug_source {
 ///
 /// `source`: the parts, for one kind of storage.
 ///
-/// `source`: the parts, for one kind of storage.
-///
 /// Fails with -EINVAL (parts of none, or of more than one; a part that has to be given).
 ///
 /// # Safety

@@ -1,10 +1,12 @@
 //! What changing the medium of a CD drive takes, and what putting the old one back takes: the same. Pure.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::trays::Tray;
 use crate::ids::{BackendName, DeviceId};
-use crate::model::{BackendNames, Device, Spec};
+use crate::model::{BackendNames, Device, Journal, Spec};
 use crate::qmp::Command;
 use crate::sorted::object;
 
@@ -28,8 +30,8 @@ pub(super) fn open_arguments(drive: &DeviceId, lock: Lock) -> Map<String, Value>
 /// without a medium.
 pub(super) fn nodes_of(device: &Device) -> Vec<BackendName> {
     match (&device.spec, &device.backend) {
-        (Spec::Disk(spec), _) if !spec.has_medium() => Vec::new(),
         (_, Some(names @ BackendNames::Nodes(_))) => names.all().to_vec(),
+        (Spec::Disk(spec), _) if !spec.has_medium() => Vec::new(),
         _ => vec![device.backend_name()],
     }
 }
@@ -38,6 +40,19 @@ pub(super) fn nodes_of(device: &Device) -> Vec<BackendName> {
 pub(super) fn with_nodes(device: &Device, nodes: Vec<BackendName>) -> Device {
     let backend = (!nodes.is_empty()).then_some(BackendNames::Nodes(nodes));
     Device { backend, ..device.clone() }
+}
+
+/// The drive with all nodes that the journal has for it: an unfinished change of its medium has made one that
+/// the record does not know, and that has to go with the drive.
+pub(super) fn with_noted_nodes<'a>(device: &'a Device, journal: &Journal) -> Cow<'a, Device> {
+    let noted = journal.find(device.id.as_str()).map(|intent| &intent.device);
+    let is_drive = matches!(&device.spec, Spec::Disk(spec) if spec.is_cd());
+    match noted.and_then(|noted| Some((noted.generation, noted.backend.as_ref()?))) {
+        Some((generation, BackendNames::Nodes(nodes))) if is_drive && generation == device.generation => {
+            Cow::Owned(with_nodes(device, nodes.clone()))
+        }
+        _ => Cow::Borrowed(device),
+    }
 }
 
 /// Makes the drive have this node, or nothing, and closes it.

@@ -15,29 +15,48 @@ impl GuestState {
     /// the next call.
     pub(super) async fn settle_medium(&mut self, noted: &Device, deadline: &Deadline) -> Result<()> {
         let journaled = self.journaled(&[noted])?;
-        let Some(recorded) = self.recorded(noted.id.as_str()) else {
-            return self.strike(journaled.nothing_to_record(), [noted]).await;
+        // A drive that has left the guest has nothing in it, and nothing that is kept for it.
+        let recorded = self.recorded(noted.id.as_str());
+        let in_drive = match &recorded {
+            Some(recorded) => self.put_medium_back(recorded, noted, deadline).await?,
+            None => None,
         };
-        let filled = match self.tray_of(&recorded, deadline).await {
-            Ok(tray) => self.fill(journaled.may(), &recorded, &tray, Lock::Broken, deadline).await,
+        let kept = recorded.as_ref().map(nodes_of).unwrap_or_default();
+        let all = noted.backend.as_ref().map_or(&[][..], |names| names.all());
+        let mut is_clean = true;
+        for node in all.iter().filter(|node| !kept.contains(node)) {
+            // The drive uses it as long as nothing else can be put in.
+            let is_used = in_drive.as_deref() == Some(node.as_str());
+            is_clean &= !is_used && self.take_node_down(noted, node, deadline).await?.is_empty();
+        }
+        match is_clean {
+            true => self.strike(journaled.nothing_to_record(), [noted]).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Makes the drive have the recorded medium. If another one cannot be put in, it answers the node that is
+    /// in the drive.
+    async fn put_medium_back(
+        &mut self,
+        recorded: &Device,
+        noted: &Device,
+        deadline: &Deadline,
+    ) -> Result<Option<String>> {
+        let journaled = self.journaled(&[noted])?;
+        let filled = match self.tray_of(recorded, deadline).await {
+            Ok(tray) => self.fill(journaled.may(), recorded, &tray, Lock::Broken, deadline).await,
             Err(error) => Err(error),
         };
         match filled {
-            Ok(()) => {}
+            Ok(()) => Ok(None),
             // The drive has left meanwhile, and what was in it is behind nothing.
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) if error.is_refusal() => self.tell_change_stays(noted, &error),
-            Err(error) => return Err(error),
-        }
-        let kept = nodes_of(&recorded);
-        let all = noted.backend.as_ref().map_or(&[][..], |names| names.all());
-        let mut left = Vec::new();
-        for node in all.iter().filter(|node| !kept.contains(node)) {
-            left.extend(self.take_node_down(noted, node, deadline).await?);
-        }
-        match left.is_empty() {
-            true => self.strike(journaled.nothing_to_record(), [noted]).await,
-            false => Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) if error.is_refusal() => {
+                self.tell_change_stays(noted, &error);
+                Ok(self.tray_of(recorded, deadline).await?.node)
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -56,8 +75,12 @@ impl GuestState {
         // A name that is no id was given by another program, whose sets are its own.
         let Ok(owner) = DeviceId::parse(node.as_str()) else { return Ok(left) };
         let mut sets = self.fdsets.of(&owner);
-        let is_new = nodes_of(noted).first() == Some(node);
-        if let (Spec::Disk(spec), true, false) = (&noted.spec, is_new, report.absent.is_empty()) {
+        let is_first = nodes_of(noted).first() == Some(node);
+        let new = match &noted.spec {
+            Spec::Disk(spec) if is_first && spec.has_medium() => Some(spec),
+            Spec::Disk(_) | Spec::Nic(_) | Spec::Controller(_) => None,
+        };
+        if let Some(spec) = new.filter(|_| !report.absent.is_empty()) {
             let lost = self.uncertain_fdsets(&sets, spec).await;
             self.mark_uncertain(may, &owner, &lost, deadline).await?;
             sets.retain(|set| !lost.contains(set));

@@ -9,6 +9,7 @@ pub(super) use order::{Committed, Journaled, May, Undurable};
 
 use super::guest_state::GuestState;
 use super::io::{Effect, Given, StoreStep, unexpected};
+use super::medium_plan::with_noted_nodes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Device, Journal, Operation, Peer, Record};
 use crate::planted::{self, Fault};
@@ -114,7 +115,10 @@ impl GuestState {
     /// Notes the removal of these devices, beside what the journal has already.
     pub(super) async fn journal_removals(&self, devices: &[&Device]) -> Result<Journaled<()>> {
         self.write_journal(|journal| {
-            devices.iter().for_each(|device| journal.log_intent(Operation::Remove, device));
+            for device in devices {
+                let noted = with_noted_nodes(device, journal);
+                journal.log_intent(Operation::Remove, &noted);
+            }
         })
         .await?;
         Ok(Journaled::with(()))

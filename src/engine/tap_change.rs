@@ -43,7 +43,9 @@ impl GuestState {
             }
             return Err(error.context(doing));
         }
-        let Err(NotRecorded { error, journaled }) = self.commit_change(after, std::slice::from_ref(after), journaled).await else {
+        let Err(NotRecorded { error, journaled }) =
+            self.commit_change(after, std::slice::from_ref(after), journaled).await
+        else {
             return Ok(());
         };
         let kept = self.step_on_tap(netns, back).await.err().map(|cause| format!("{left} ({cause})"));

@@ -8,6 +8,7 @@ use super::guest_state::GuestState;
 use super::helpers;
 use super::identity::DetachedDevice;
 use super::limit::Deadline;
+use super::medium_plan::with_noted_nodes;
 use super::phase::At;
 use super::phase::{Phase, UnplugRequest};
 use super::phase_change::Cause;
@@ -174,13 +175,18 @@ impl GuestState {
         let DetachedDevice { device, backend_is_taken, .. } = gone;
         let was_kept = self.at(device) == At::InUse;
         self.enter(device, Some(Phase::Detached(None)), Cause::Left, String::new)?;
-        let fdsets = self.fdsets.behind(device);
-        let operation = self.contents().journal().find(device.id.as_str()).map(|intent| intent.operation);
+        let (operation, noted) = {
+            let contents = self.contents();
+            let journal = contents.journal();
+            let open = journal.find(device.id.as_str()).map(|intent| intent.operation);
+            (open, with_noted_nodes(device, journal).into_owned())
+        };
+        let fdsets = self.fdsets.behind(&noted);
         let teardown =
             reconcile::teardown(operation, backend_is_taken, self.phases.has_uncertain_fds(&device.id));
         let backend_objects = match teardown.backend {
             Backend::OfAnother => Vec::new(),
-            Backend::Whole => plan::backend(device, &fdsets),
+            Backend::Whole => plan::backend(&noted, &fdsets),
             Backend::OfCutOffAdd => plan::possible_backend(device, self.version),
             Backend::OfAdd => {
                 let made = plan::possible_backend(device, self.version);

@@ -332,7 +332,12 @@ fn compare_node(
         let (recorded, found) = (words(spec.read_only), words(read_only));
         differences.push(Difference::new(Mismatch::ReadOnly, &device.id, recorded, found));
     }
-    verify_disk::compare_settings(device, spec, verify_disk::image_of(device, node, nodes), differences);
+    verify_disk::compare_settings(
+        device,
+        spec,
+        verify_disk::below_throttle(device, node, nodes),
+        differences,
+    );
     let seen = inventory::virtual_size(node);
     let real = image.ok().and_then(|image| image.size);
     if let (Some(seen), Some(real)) = (seen, real) {

@@ -55,7 +55,7 @@ pub(super) fn compare_settings(
 }
 
 /// The node of a disk's image, below the one that limits the disk if there is one.
-pub(super) fn image_of<'a>(device: &Device, node: &'a Value, nodes: &Nodes<'a>) -> &'a Value {
+pub(super) fn below_throttle<'a>(device: &Device, node: &'a Value, nodes: &Nodes<'a>) -> &'a Value {
     let is_filter = node.get("drv").and_then(Value::as_str) == Some(node::FILTER);
     let below = node::image_node(&device.id).ok().filter(|_| is_filter);
     below.and_then(|below| nodes.get(below.as_str()).copied()).unwrap_or(node)

@@ -424,7 +424,7 @@ pub fn everything_known_is_described(agent: &dyn Agent) {
             "cache": "writeback", "aio": "threads", "discard": "ignore", "detect_zeroes": "off", "boot_index": null,
             "logical_block_size": null, "physical_block_size": null, "queues": null, "node_name": "disk1",
             "size": MIB, "allocated": 0, "fdsets": [1], "overlay": null,
-            "iothread": null, "limits": null,
+            "iothread": null, "limits": null, "tray_open": null,
         })
     );
     assert_eq!(api.describe(Some("disk1")).unwrap().unwrap(), all[1]);

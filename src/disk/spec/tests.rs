@@ -193,7 +193,7 @@ fn record_round_trips() {
 fn conflicts_name_the_setting() {
     let base = serde_json::to_value(spec()).unwrap();
     let other = serde_json::to_value(every_other_setting()).unwrap();
-    assert_eq!(other.as_object().unwrap().len(), 23, "a new setting belongs into this test");
+    assert_eq!(other.as_object().unwrap().len(), 24, "a new setting belongs into this test");
     for (name, value) in other.as_object().unwrap() {
         let mut changed = base.clone();
         changed[name] = value.clone();
