@@ -998,7 +998,6 @@ struct kvm_hotplug_source {
 /** The source of a disk, as struct kvm_hotplug_disk takes it, of its parts. The text is freed with
  *  kvm_hotplug_text_free().
  *  Blocks: only for LUKS, on a look at what is at luks_path.
- *
  *  `source`: the parts, for one kind of storage.
  *  Fails with -EINVAL (parts of none, or of more than one; a part that has to be given). */
 int kvm_hotplug_source_json(const struct kvm_hotplug_source *source, size_t source_size, char **ret_json,
