@@ -78,6 +78,8 @@ class Calls(TestCase):
         guest = self.stuck()
         answers: List[Answer] = []
         other = in_thread(lambda: answers.append(guest.del_disk("data", timeout=PATIENCE).answer))
+        # It has begun the removal, and does not only find later that the disk is gone.
+        self.when_asked(lambda: None).join()
 
         def press() -> None:
             # Both are in their calls.
