@@ -869,7 +869,7 @@ enum kvm_hotplug_detect_zeroes {
 
 /** Flag of struct kvm_hotplug_disk and struct kvm_hotplug_controller: the library makes the iothread.
  *  Without a name it is the device's own, "<id>-iothread". One with a name is made with the first device
- *  that asks for it with this flag, and deleted after the last. */
+ *  that asks for it with this flag, and deleted after the last. Of a mapping, each is such a one. */
 #define KVM_HOTPLUG_MAKE_IOTHREAD (1 << 30)
 
 /** A disk to add. The default, besides path, is a writable raw image as virtio-blk-pci. */
@@ -927,7 +927,11 @@ struct kvm_hotplug_disk {
     const char *properties;
     /** The iothread that does the disk's I/O, by its id; NULL for QEMU's main thread, or for one of the
      *  disk's own with KVM_HOTPLUG_MAKE_IOTHREAD. Without that flag QEMU has to have it (-ENOENT), also
-     *  with the next boot. For the virtio-blk-pci family: of SCSI disks the controller has it. */
+     *  with the next boot. For the virtio-blk-pci family: of SCSI disks the controller has it.
+     *
+     *  Or several, among which the queues are divided, as QEMU's iothread-vq-mapping in JSON: a text that
+     *  begins with "[", such as [{"iothread": "a", "vqs": [0, 2]}, {"iothread": "b", "vqs": [1]}]. Without
+     *  vqs each gets a queue in turn. From QEMU 9.2 on; an older one would pass over it (-ENOTSUP). */
     const char *iothread;
     /** Instead of path and format: a block node as QEMU's blockdev-add takes it (BlockdevOptions), with
      *  the nodes below it, as a JSON object of at most 16384 bytes; kvm_hotplug_source_json() makes common

@@ -350,6 +350,8 @@ through_every_api! {
     an_iothread_of_several_goes_with_the_last,
     an_iothread_of_a_list_that_fails_goes,
     an_iothread_of_qemus_own_has_to_be_there,
+    queues_are_divided_among_iothreads,
+    an_old_qemu_divides_no_queues,
     an_iothread_in_texts_records_and_boots,
     an_old_qemu_resizes_no_disk_with_an_iothread,
     // limits

@@ -50,7 +50,7 @@ fn objects(device: &Device, command_line: &CommandLine, has_file: bool) -> Vec<C
         let text = format!("the command has the object {} already, which is made for {id}", helper.id);
         Clash::of(id, ErrorKind::Conflict, text)
     });
-    let needed = device.existing_iothread().filter(|_| !has_file);
+    let needed = device.existing_iothreads().into_iter().filter(|_| !has_file);
     let lacks =
         needed.filter(|name| command_line.objects.get(name.as_str()).is_none_or(|kind| kind != "iothread"));
     let missing = lacks.map(|name| {

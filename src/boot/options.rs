@@ -81,7 +81,9 @@ impl Object {
 
     /// The argument as this QEMU reads it; a QEMU of unknown version gets what all of them read.
     pub(super) fn write(self, arguments: &Map<String, Value>, qemu: Option<Version>) -> Result<String> {
-        if self.takes_json(qemu) {
+        // Each QEMU that has a property for a list takes JSON.
+        let needs_json = qemu.is_none() && arguments.values().any(Value::is_array);
+        if self.takes_json(qemu) || needs_json {
             return Ok(Self::json(arguments));
         }
         let flat = self.flat(arguments);

@@ -20,7 +20,7 @@ use super::{clashes, files};
 use crate::deadline::Deadline;
 use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::IfName;
+use crate::ids::{IfName, MAPPING};
 use crate::model::CommandLine;
 use crate::model::root_port::MODEL as PORT_MODEL;
 use crate::model::{Device, Record, Spec};
@@ -239,7 +239,9 @@ impl Known {
     /// over one that is a list, as if it had carried it out.
     fn unknown_property<'a>(&self, device: &'a Device) -> Option<&'a str> {
         let known = self.models.get(device.model())?.as_ref().filter(|known| !known.is_empty())?;
-        device.properties.keys().map(String::as_str).find(|name| !known.contains_key(*name))
+        let mapping = device.iothread().filter(|iothread| iothread.is_mapping()).map(|_| MAPPING);
+        let names = device.properties.keys().map(String::as_str).chain(mapping);
+        names.into_iter().find(|name| !known.contains_key(*name))
     }
 }
 

@@ -36,7 +36,7 @@ pub const KVM_HOTPLUG_DISK_ACCEPT_CHAIN: u32 = 1 << 8;
 
 /// Flag of struct kvm_hotplug_disk and struct kvm_hotplug_controller: the library makes the iothread. Without
 /// a name it is the device's own, "<id>-iothread". One with a name is made with the first device that asks
-/// for it with this flag, and deleted after the last.
+/// for it with this flag, and deleted after the last. Of a mapping, each is such a one.
 pub const KVM_HOTPLUG_MAKE_IOTHREAD: u32 = 1 << 30;
 
 /// A disk to add. The default, besides path, is a writable raw image as virtio-blk-pci.
@@ -114,6 +114,10 @@ pub struct kvm_hotplug_disk {
     /// The iothread that does the disk's I/O, by its id; NULL for QEMU's main thread, or for one of the
     /// disk's own with KVM_HOTPLUG_MAKE_IOTHREAD. Without that flag QEMU has to have it (-ENOENT), also with
     /// the next boot. For the virtio-blk-pci family: of SCSI disks the controller has it.
+    ///
+    /// Or several, among which the queues are divided, as QEMU's iothread-vq-mapping in JSON: a text that
+    /// begins with "[", such as [{"iothread": "a", "vqs": [0, 2]}, {"iothread": "b", "vqs": [1]}]. Without
+    /// vqs each gets a queue in turn. From QEMU 9.2 on; an older one would pass over it (-ENOTSUP).
     pub iothread: *const c_char,
     /// Instead of path and format: a block node as QEMU's blockdev-add takes it (BlockdevOptions), with the
     /// nodes below it, as a JSON object of at most 16384 bytes; kvm_hotplug_source_json() makes common ones.

@@ -182,7 +182,8 @@ pub fn device_args(id: &DeviceId, address: &Address, spec: &DiskSpec) -> Map<Str
         set("wwn", wwn.get().into());
     }
     if let Some(iothread) = &spec.iothread {
-        set("iothread", iothread.name(id).as_str().into());
+        let (name, value) = iothread.property(id);
+        set(name, value);
     }
     args
 }

@@ -38,6 +38,7 @@ impl GuestState {
         if let Some(device) = self.already(&request.placement, |spec| request.differs(spec))? {
             return self.answer_existing(device, request.placement.live_only).map(Preparation::Answer);
         }
+        self.check_mapping(&request.spec.model, request.spec.iothread.as_ref(), deadline).await?;
         if let Some(why) =
             self.defer_reason(DeviceKind::Controller, &request.spec.model, request.placement.bus())
         {

@@ -116,6 +116,7 @@ impl GuestState {
         self.check_model(DeviceKind::Disk, &spec.model, deadline).await?;
         self.check_drivers(&spec, deadline).await?;
         self.check_disk_settings(&spec, deadline).await?;
+        self.check_mapping(&spec.model, spec.iothread.as_ref(), deadline).await?;
         if let Some(why) = self.defer_reason(DeviceKind::Disk, &spec.model, request.placement.bus()) {
             return Ok(Preparation::Later(Spec::Disk(spec), why));
         }

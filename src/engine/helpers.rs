@@ -8,7 +8,7 @@ use super::limit::Deadline;
 use super::plan::UndoStep;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BackendName, DeviceId};
-use crate::model::helper::{self, existing_iothread};
+use crate::model::helper::{self, existing_iothreads};
 use crate::model::{Device, Helper, Spec};
 use crate::planted::{self, Fault};
 use crate::qmp::Command;
@@ -70,9 +70,12 @@ impl GuestState {
 
     /// Refuses a device whose objects cannot be had. QEMU is asked about those that it has to have already.
     pub(super) async fn check_helpers(&mut self, spec: &Spec, deadline: &Deadline) -> Result<()> {
-        let Some(name) = existing_iothread(spec) else { return Ok(()) };
-        let kind = kind_in(&self.objects(deadline).await?, name.as_str());
-        match kind.as_deref() {
+        let names = existing_iothreads(spec);
+        if names.is_empty() {
+            return Ok(());
+        }
+        let objects = self.objects(deadline).await?;
+        names.iter().try_for_each(|name| match kind_in(&objects, name.as_str()).as_deref() {
             Some("iothread") => Ok(()),
             Some(_) => Err(Error::invalid(format!("{name} is an object of QEMU, but no iothread"))),
             None => {
@@ -81,7 +84,7 @@ impl GuestState {
                 );
                 Err(Error::new(ErrorKind::NotFound, text))
             }
-        }
+        })
     }
 
     /// What QEMU has of objects.

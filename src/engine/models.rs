@@ -11,12 +11,16 @@ use super::store_step::Undurable;
 use crate::disk::DiskSpec;
 use crate::disk::models::{ASKED_DISK_MODELS, LIVE_DISK_MODELS};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{IoThread, MAPPING};
 use crate::model::DeviceKind;
 use crate::net::models;
-use crate::qmp::drivers;
 use crate::qmp::properties::{self, Properties};
+use crate::qmp::{Version, drivers};
 use crate::sanitize::readable;
 use crate::store::Format;
+
+/// From here on `device_add` takes lists (measured: 7.2 answers that it has done it, and has not).
+const TAKES_LISTS: Version = Version { major: 9, minor: 2, micro: 0 };
 
 impl GuestState {
     /// Refuses a model that this QEMU does not know, or that is no NIC or disk. Recorded for the next boot,
@@ -55,6 +59,29 @@ impl GuestState {
         let text =
             format!("boot index with {}: QEMU {} has none for it; leave it out", spec.model, self.version);
         Err(Error::invalid(text))
+    }
+
+    /// Refuses to divide the queues of a device among iothreads where QEMU does not. Before 9.2 it passes
+    /// over a list in `device_add` as if it had carried it out, also one that it has no property for.
+    pub(super) async fn check_mapping(
+        &mut self,
+        model: &str,
+        iothread: Option<&IoThread>,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        if !iothread.is_some_and(IoThread::is_mapping) {
+            return Ok(());
+        }
+        let is_known = self.properties_of(model, deadline).await?.contains_key(MAPPING);
+        if is_known && self.version >= TAKES_LISTS {
+            return Ok(());
+        }
+        let what = match is_known {
+            true => "passes over such a list when it adds a device",
+            false => "has no property iothread-vq-mapping of it",
+        };
+        let text = format!("{}: QEMU {} {what}; name one iothread", readable(model), self.version);
+        Err(Error::new(ErrorKind::NotHotpluggable, text).context("iothreads for queues"))
     }
 
     /// What QEMU says of a model, asked once on each connection.

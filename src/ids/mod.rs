@@ -7,5 +7,5 @@ mod name;
 
 pub use address::{Address, Channel, Lun, PciAddress, SLOTS, ScsiAddress, Slot};
 pub(crate) use hash::fnv1a;
-pub use iothread::IoThread;
+pub use iothread::{IoThread, MAPPING};
 pub use name::{BackendName, BusName, DeviceId, IfName, MAX_BUS_NAME, MAX_ID, MacAddr, is_model_name};

@@ -48,9 +48,9 @@ pub fn helpers(id: &DeviceId, spec: &Spec) -> Vec<Helper> {
         let values = Value::from(limits.values().clone());
         Helper::new(limits.group_id(id), THROTTLE_GROUP, [(LIMITS, values)])
     });
-    let iothread = iothread_of(spec).filter(|iothread| iothread.is_made());
-    let iothread = iothread.map(|iothread| Helper::new(iothread.name(id), "iothread", []));
-    group.into_iter().chain(iothread).collect()
+    let made = iothread_of(spec).filter(|iothread| iothread.is_made());
+    let names = made.map(|iothread| iothread.names(id)).unwrap_or_default();
+    group.into_iter().chain(names.into_iter().map(|name| Helper::new(name, "iothread", []))).collect()
 }
 
 impl Device {
@@ -59,19 +59,19 @@ impl Device {
         helpers(&self.id, &self.spec)
     }
 
-    /// The iothread that QEMU has to have already.
-    pub fn existing_iothread(&self) -> Option<&BackendName> {
-        existing_iothread(&self.spec)
+    /// The iothreads that QEMU has to have already.
+    pub fn existing_iothreads(&self) -> Vec<BackendName> {
+        existing_iothreads(&self.spec)
+    }
+
+    /// What does its I/O, as far as its own settings say.
+    pub fn iothread(&self) -> Option<&IoThread> {
+        iothread_of(&self.spec)
     }
 
     /// Whether an iothread does its I/O, as far as its own settings say.
     pub fn has_iothread(&self) -> bool {
-        let own = match &self.spec {
-            Spec::Nic(_) => None,
-            Spec::Disk(disk) => disk.iothread.as_ref(),
-            Spec::Controller(controller) => controller.iothread.as_ref(),
-        };
-        own.is_some() || self.properties.contains_key("iothread")
+        iothread_of(&self.spec).is_some() || self.properties.contains_key("iothread")
     }
 
     /// Whether this object of another device is one of its own, while it is in the guest.
@@ -87,14 +87,12 @@ impl Device {
     }
 }
 
-/// The iothread that QEMU has to have already for a device with these settings.
-pub fn existing_iothread(spec: &Spec) -> Option<&BackendName> {
-    match iothread_of(spec) {
-        Some(IoThread::Existing(name)) => Some(name),
-        _ => None,
-    }
+/// The iothreads that QEMU has to have already for a device with these settings.
+pub fn existing_iothreads(spec: &Spec) -> Vec<BackendName> {
+    iothread_of(spec).map(IoThread::existing_names).unwrap_or_default()
 }
 
+/// What does the I/O of a device, if its settings say that.
 fn iothread_of(spec: &Spec) -> Option<&IoThread> {
     match spec {
         Spec::Nic(_) => None,

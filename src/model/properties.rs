@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result, errno};
-use crate::ids::is_model_name;
+use crate::ids::{MAPPING, is_model_name};
 use crate::sanitize::readable;
 
 /// Room for a hundred of them: a NIC has some ninety.
@@ -20,6 +20,7 @@ const OWN: &[(&str, &str)] = &[
     ("host_mtu", "mtu"),
     ("id", "id"),
     ("iothread", "iothread"),
+    (MAPPING, "iothread"),
     ("logical_block_size", "logical_block_size"),
     ("lun", "lun"),
     ("mac", "mac"),

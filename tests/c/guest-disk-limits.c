@@ -44,16 +44,6 @@ static void set(struct vm *vm, const struct kvm_hotplug_device *disk, const char
     CHECK_VERIFIED(vm);
 }
 
-static bool qemu_has(struct vm *vm, const char *object)
-{
-    char part[64];
-
-    snprintf(part, sizeof part, "\"name\": \"%s\"", object);
-    return json_contains(monitor_command(vm->qemu->observer,
-                                         "{\"execute\":\"qom-list\",\"arguments\":{\"path\":\"/objects\"}}"),
-                         part);
-}
-
 static void change(struct vm *vm)
 {
     long long limited_ms, free_ms;
@@ -86,9 +76,9 @@ static void in_a_group(struct vm *vm, const char *one, const char *two)
     works(kvm_hotplug_set_disk_limits(vm->guest, "one", "{\"bps-write\": 1048576}", 0, &failure));
     CHECK_VERIFIED(vm);
     works(unplug(vm, "one", 0));
-    CHECK(qemu_has(vm, "tenant"));
+    CHECK(has_object(vm->qemu, "tenant"));
     works(unplug(vm, "two", 0));
-    CHECK(!qemu_has(vm, "tenant"));
+    CHECK(!has_object(vm->qemu, "tenant"));
 }
 
 static void threads(struct vm *vm, const char *image)
@@ -97,15 +87,15 @@ static void threads(struct vm *vm, const char *image)
     struct kvm_hotplug_disk shared = {.path = image, .id = "shared", .iothread = "io"};
 
     works(kvmh_add_controller(vm->guest, &own, &controller, &failure));
-    CHECK(qemu_has(vm, "scsi-iothread"));
+    CHECK(has_object(vm->qemu, "scsi-iothread"));
     fails(kvmh_add_disk(vm->guest, &shared, NULL, &failure), -ENOENT, KVM_HOTPLUG_ERROR_NOT_FOUND, "no iothread io");
     shared.flags = KVM_HOTPLUG_MAKE_IOTHREAD;
     works(add_disk(vm, &shared, NULL));
-    CHECK(qemu_has(vm, "io"));
+    CHECK(has_object(vm->qemu, "io"));
     CHECK_VERIFIED(vm);
     works(unplug(vm, "shared", 0));
     works(unplug(vm, "scsi", 0));
-    CHECK(!qemu_has(vm, "io") && !qemu_has(vm, "scsi-iothread"));
+    CHECK(!has_object(vm->qemu, "io") && !has_object(vm->qemu, "scsi-iothread"));
 }
 
 int main(void)

@@ -138,6 +138,93 @@ pub fn an_iothread_of_qemus_own_has_to_be_there(agent: &dyn Agent) {
     assert_eq!(objects(&fixture), ["data-iothread", "group", "io"]);
 }
 
+/// The queues of a disk and of a controller, divided among several iothreads.
+pub fn queues_are_divided_among_iothreads(agent: &dyn Agent) {
+    let fixture = Fixture::new(Setup { version: (10, 0, 0), ..Setup::default() });
+    let api = fixture.open(agent);
+    let both = r#"[{"iothread":"a","vqs":[0,2]},{"iothread":"b","vqs":[1]}]"#;
+    let made = IoThread::made(Some(both)).unwrap();
+    let disk = disk_with(&fixture, "data", "a.img", made.clone());
+    fixture.qemu.take_seen();
+    done(api.add_disk(&disk));
+    let seen = fixture.qemu.take_seen();
+    let names: Vec<&str> = seen.iter().map(|seen| seen.name.as_str()).collect();
+    let asked = ["device-list-properties", "qom-list"];
+    let sent = ["add-fd", "object-add", "object-add", "blockdev-add", "device_add"];
+    assert_eq!(names, [&asked[..], &sent].concat());
+    let last = &seen.last().unwrap().arguments;
+    assert_eq!(last["iothread-vq-mapping"], serde_json::from_str::<Value>(both).unwrap());
+    assert_eq!(last.get("iothread"), None);
+    let described = api.describe(Some("data")).unwrap().unwrap();
+    assert_eq!(described["iothread"]["shared-mapping"], last["iothread-vq-mapping"]);
+    assert_eq!(api.verify().unwrap(), Vec::<String>::new());
+    // The same again is there, and another division is another setting.
+    done(api.add_disk(&disk));
+    let other = IoThread::made(Some(r#"[{"iothread":"a"},{"iothread":"b"}]"#)).unwrap();
+    let failure =
+        fails(api.add_disk(&disk_with(&fixture, "data", "a.img", other.clone())), ErrorKind::Conflict);
+    assert!(failure.text.contains("another iothread"), "{failure:?}");
+    // A controller has one of them as well, and one more.
+    let third = IoThread::made(Some(r#"[{"iothread":"b"},{"iothread":"c"}]"#)).unwrap();
+    let place = || Place { id: Some("scsi".into()), ..Place::default() };
+    done(api.add_controller(&ControllerArgs {
+        iothread: Some(third),
+        place: place(),
+        ..ControllerArgs::default()
+    }));
+    assert_eq!(objects(&fixture), ["a", "b", "c"]);
+    done(api.unplug(&UnplugArgs::of("data")));
+    assert_eq!(objects(&fixture), ["b", "c"]);
+    done(api.unplug(&UnplugArgs::of("scsi")));
+    assert_eq!(objects(&fixture), Vec::<String>::new());
+    // Those that QEMU has are looked for by name, and stay.
+    start_with(&fixture, "a", "iothread");
+    let existing = |text: &str| disk_with(&fixture, "data", "a.img", IoThread::existing(text).unwrap());
+    let failure = fails(api.add_disk(&existing(both)), ErrorKind::NotFound);
+    assert!(failure.text.contains("no iothread b"), "{failure:?}");
+    done(api.add_disk(&existing(r#"[{"iothread":"a"}]"#)));
+    done(api.unplug(&UnplugArgs::of("data")));
+    assert_eq!(objects(&fixture), ["a"]);
+}
+
+/// One that would pass over the list is told from one that takes it, and a boot writes it as JSON.
+pub fn an_old_qemu_divides_no_queues(agent: &dyn Agent) {
+    let both = r#"[{"iothread":"a"},{"iothread":"b"}]"#;
+    for (version, why) in [
+        ((7, 2, 0), "QEMU 7.2.0 has no property iothread-vq-mapping of it"),
+        ((9, 0, 0), "QEMU 9.0.0 passes over such a list"),
+    ] {
+        let fixture = Fixture::new(Setup { version, ..Setup::default() });
+        let api = fixture.open(agent);
+        let before = fixture.snapshot();
+        let made = IoThread::made(Some(both)).unwrap();
+        let failure = fails(
+            api.add_disk(&disk_with(&fixture, "data", "a.img", made.clone())),
+            ErrorKind::NotHotpluggable,
+        );
+        assert!(failure.text.contains(why), "{failure:?}");
+        let place = Place { id: Some("scsi".into()), ..Place::default() };
+        let controller = ControllerArgs { iothread: Some(made), place, ..ControllerArgs::default() };
+        let failure = fails(api.add_controller(&controller), ErrorKind::NotHotpluggable);
+        assert!(failure.text.contains(why), "{failure:?}");
+        let mut after = fixture.snapshot();
+        after.files.retain(|name| name != "a.img");
+        assert_eq!(after, before);
+    }
+    let fixture = Fixture::new(Setup { version: (9, 2, 0), ..Setup::default() });
+    let api = fixture.open(agent);
+    done(api.add_disk(&disk_with(&fixture, "data", "a.img", IoThread::made(Some(both)).unwrap())));
+    drop(api);
+    let file = RecordFile::load(&fixture.runtime).unwrap();
+    for qemu in [None, Some(Version { major: 9, minor: 2, micro: 0 })] {
+        let request = BootRequest { qemu, fd_base: 3, ..BootRequest::default() };
+        let argv = file.plan_command(request).unwrap().argv;
+        let mapping = r#""iothread-vq-mapping":[{"iothread":"a"},{"iothread":"b"}]"#;
+        assert!(argv.iter().any(|argument| argument.contains(mapping)), "{argv:?}");
+        assert_eq!(argv.iter().filter(|argument| *argument == "-object").count(), 2);
+    }
+}
+
 /// A text has it as the record has it; and the record is what a boot starts the guest by.
 pub fn an_iothread_in_texts_records_and_boots(agent: &dyn Agent) {
     let fixture = Fixture::pc();

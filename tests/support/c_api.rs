@@ -268,7 +268,7 @@ impl Api for CApi {
             timeout_ms: milliseconds(controller.place.timeout_ms),
             flags: flags(&controller.place, None) | iothread_flag(controller.iothread.as_ref()),
             properties: strings.keep(controller.place.properties.as_ref()),
-            iothread: strings.keep(iothread_name(controller.iothread.as_ref())),
+            iothread: strings.keep(controller.iothread.as_ref().and_then(IoThread::text).as_deref()),
         };
         let (size, mut device) = (size_of_val(&request), zeroed::<kvm_hotplug_device>());
         let device_size = size_of_val(&device);
@@ -813,13 +813,6 @@ fn nic_struct(nic: &NicArgs, strings: &mut Strings, fds: &[RawFd]) -> kvm_hotplu
     }
 }
 
-fn iothread_name(iothread: Option<&IoThread>) -> Option<&str> {
-    match iothread {
-        Some(IoThread::Shared(name) | IoThread::Existing(name)) => Some(name.as_str()),
-        Some(IoThread::Own) | None => None,
-    }
-}
-
 fn iothread_flag(iothread: Option<&IoThread>) -> u32 {
     if iothread.is_some_and(IoThread::is_made) { KVM_HOTPLUG_MAKE_IOTHREAD } else { 0 }
 }
@@ -864,7 +857,7 @@ fn disk_struct(disk: &DiskArgs, strings: &mut Strings) -> kvm_hotplug_disk {
         target: if scsi { number } else { 0 },
         boot_index: disk.boot_index.unwrap_or(0),
         timeout_ms: milliseconds(disk.place.timeout_ms),
-        iothread: strings.keep(iothread_name(disk.iothread.as_ref())),
+        iothread: strings.keep(disk.iothread.as_ref().and_then(IoThread::text).as_deref()),
         limits: strings.keep(disk.limits.as_ref()),
         flags: flags(&disk.place, disk.boot_index)
             | read_only

@@ -77,7 +77,9 @@ type Disk struct {
 	// Properties are further properties of the device in QEMU, such as "werror": "stop"; see [NIC].
 	Properties map[string]any `json:"properties,omitempty"`
 	// IOThread is the iothread that does the disk's I/O, by its id; empty for QEMU's main thread. Without MakeIOThread QEMU
-	// has to have it. For the virtio-blk-pci family: of SCSI disks the controller has it.
+	// has to have it. For the virtio-blk-pci family: of SCSI disks the controller has it. Or several, among which the queues
+	// are divided, as QEMU's iothread-vq-mapping in JSON, from QEMU 9.2 on: [{"iothread": "a", "vqs": [0, 2]},
+	// {"iothread": "b", "vqs": [1]}], or without vqs in turn.
 	IOThread string `json:"iothread,omitempty"`
 	// MakeIOThread: the library makes it, with an empty IOThread one of the disk's own. One with a name is made with the
 	// first device that asks for it so, and deleted after the last.

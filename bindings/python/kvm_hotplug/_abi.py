@@ -82,7 +82,7 @@ class Flag(enum.IntFlag):
     DISK_ACCEPT_CHAIN = 1 << 8
     #: Flag of Disk and Controller: the library makes the iothread. Without a name it is the device's own,
     #: "<id>-iothread". One with a name is made with the first device that asks for it with this flag, and
-    #: deleted after the last.
+    #: deleted after the last. Of a mapping, each is such a one.
     MAKE_IOTHREAD = 1 << 30
     #: Flag of removals: also remove a disk whose data is in an image outside of the record, such as another
     #: program's snapshot. That image stays, and only the caller knows of it then.

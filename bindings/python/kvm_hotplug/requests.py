@@ -199,7 +199,9 @@ class Disk:
     #: Further properties of the device in QEMU, such as {"werror": "stop"}, as of a NIC.
     properties: Optional[Properties] = None
     #: Id of the iothread that does the disk's I/O; None for QEMU's main thread. Without make_iothread QEMU has
-    #: to have it. For the virtio-blk-pci family: of SCSI disks the controller has it.
+    #: to have it. For the virtio-blk-pci family: of SCSI disks the controller has it. Or several, among which
+    #: the queues are divided, as QEMU's iothread-vq-mapping in JSON, from QEMU 9.2 on:
+    #: '[{"iothread": "a", "vqs": [0, 2]}, {"iothread": "b", "vqs": [1]}]', or without vqs in turn.
     iothread: Optional[str] = None
     #: The library makes it, without a name one of the disk's own. One with a name is made with the first
     #: device that asks for it so, and deleted after the last.

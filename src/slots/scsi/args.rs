@@ -17,7 +17,8 @@ pub fn device_args(id: &DeviceId, address: &PciAddress, spec: &ControllerSpec) -
         set("num_queues", queues.into());
     }
     if let Some(iothread) = &spec.iothread {
-        set("iothread", iothread.name(id).as_str().into());
+        let (name, value) = iothread.property(id);
+        set(name, value);
     }
     args
 }

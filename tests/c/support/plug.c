@@ -138,3 +138,11 @@ bool hmp_contains(struct qemu *qemu, const char *command, const char *part)
              command);
     return strstr(qmp(qemu, json), part) != NULL;
 }
+
+bool has_object(struct qemu *qemu, const char *name)
+{
+    char part[64];
+
+    snprintf(part, sizeof part, "\"name\": \"%s\"", name);
+    return qmp_contains(qemu, "{\"execute\":\"qom-list\",\"arguments\":{\"path\":\"/objects\"}}", part);
+}

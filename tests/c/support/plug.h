@@ -49,4 +49,7 @@ void check_gone(struct vm *vm, const char *id);
 /* Whether the answer to human-monitor-command has this part. */
 bool hmp_contains(struct qemu *qemu, const char *command, const char *part);
 
+/* Whether QEMU has an object of this name, such as an iothread. */
+bool has_object(struct qemu *qemu, const char *name);
+
 #endif

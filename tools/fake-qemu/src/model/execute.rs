@@ -97,14 +97,7 @@ impl Model {
             "device_add" => self.device_add(arguments),
             "device_del" => self.device_del(command.text("id")),
             // It knows every model that it takes, and nothing about them: each may be a NIC or a disk.
-            "device-list-properties" => Ok(json!([
-                { "name": "addr", "type": "int32" },
-                { "name": "netdev", "type": "str" },
-                { "name": "drive", "type": "str" },
-                { "name": "packed", "type": "bool" },
-                { "name": "queue-size", "type": "uint16" },
-                { "name": "werror", "type": "BlockdevOnError" },
-            ])),
+            "device-list-properties" => Ok(self.list_properties()),
             "qom-list" => self.qom_list(command.text("path")),
             "qom-get" => self.qom_get(command.text("path"), command.text("property")),
             "human-monitor-command" if command.text("command-line") == "info network" => {
@@ -117,6 +110,20 @@ impl Model {
             "quit" => self.quit(),
             name => Err(QmpError::no_command(name)),
         }
+    }
+
+    fn list_properties(&self) -> Value {
+        let mapping = ("iothread-vq-mapping", "IOThreadVirtQueueMappingList");
+        let always = [
+            ("addr", "int32"),
+            ("netdev", "str"),
+            ("drive", "str"),
+            ("packed", "bool"),
+            ("queue-size", "uint16"),
+            ("werror", "BlockdevOnError"),
+        ];
+        let all = always.into_iter().chain(self.version.maps_queues().then_some(mapping));
+        all.map(|(name, of)| json!({ "name": name, "type": of })).collect()
     }
 
     fn query_status(&self) -> Value {

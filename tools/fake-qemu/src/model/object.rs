@@ -1,9 +1,14 @@
 //! Objects that devices are made with: iothreads and throttle groups; and the limits of disks without one.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::Model;
 use crate::command::{Answer, QmpError};
+
+/// The property that divides the queues of a device among iothreads.
+const MAPPING: &str = "iothread-vq-mapping";
 
 /// Types that are known here.
 const TYPES: [&str; 2] = ["iothread", "throttle-group"];
@@ -49,8 +54,7 @@ impl Model {
                 format!("object '{id}' is in use, can not be deleted")
             }));
         }
-        let uses = |value: &Value| value.as_str() == Some(id);
-        let user = self.devices.iter().find(|device| device.properties.get("iothread").is_some_and(uses));
+        let user = self.devices.iter().find(|device| uses(&device.properties, id));
         if let Some(user) = user {
             let user = user.id.as_deref().unwrap_or_default();
             self.violations.push(format!("object-del {id} while {user} is in the guest"));
@@ -59,11 +63,20 @@ impl Model {
         Ok(json!({}))
     }
 
-    /// The iothread that a new device names.
+    /// The iothreads that a new device names.
     pub(super) fn check_iothread(&self, arguments: &Value) -> Result<(), QmpError> {
-        match arguments.get("iothread").and_then(Value::as_str) {
-            Some(id) if !self.objects.contains_key(id) => Err(QmpError::absent(id)),
-            _ => Ok(()),
+        let one = arguments.get("iothread").and_then(Value::as_str);
+        if let Some(id) = one.filter(|id| !self.objects.contains_key(*id)) {
+            return Err(QmpError::absent(id));
+        }
+        let mapping = arguments.get(MAPPING).filter(|_| self.version.takes_lists());
+        if one.is_some() && mapping.is_some() {
+            let text = "iothread and iothread-vq-mapping properties cannot be set at the same time";
+            return Err(QmpError::generic(text));
+        }
+        match mapping.into_iter().flat_map(mapped).find(|id| !self.objects.contains_key(*id)) {
+            Some(id) => Err(QmpError::generic(format!("IOThread \"{id}\" object does not exist"))),
+            None => Ok(()),
         }
     }
 
@@ -156,4 +169,15 @@ fn with(old: &Value, new: Option<&Value>) -> Answer {
         return Err(QmpError::generic(text));
     }
     Ok(limits)
+}
+
+/// The iothreads among which the queues of a device are divided.
+fn mapped(mapping: &Value) -> impl Iterator<Item = &str> {
+    mapping.as_array().into_iter().flatten().filter_map(|entry| entry.get("iothread")?.as_str())
+}
+
+fn uses(properties: &BTreeMap<String, Value>, id: &str) -> bool {
+    let one = properties.get("iothread").and_then(Value::as_str);
+    let mapping = properties.get(MAPPING).into_iter().flat_map(mapped);
+    one.into_iter().chain(mapping).any(|name| name == id)
 }

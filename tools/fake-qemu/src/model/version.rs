@@ -67,6 +67,16 @@ impl Version {
         self.since(9, 1)
     }
 
+    /// Models have a property that divides their queues among iothreads.
+    pub(super) fn maps_queues(self) -> bool {
+        self.since(9, 0)
+    }
+
+    /// `device_add` takes lists. Before, it passes over them.
+    pub(super) fn takes_lists(self) -> bool {
+        self.since(9, 2)
+    }
+
     /// A throttle group that is in use is refused in words of its own.
     pub(super) fn counts_references(self) -> bool {
         self.since(11, 0)

@@ -84,13 +84,15 @@ pub(crate) struct NicArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct IoThreadArguments {
-    /// Id of an iothread that QEMU has, which does the I/O (default: QEMU's main thread)
+    /// Id of an iothread that QEMU has, which does the I/O (default: QEMU's main thread); or the JSON of an
+    /// iothread-vq-mapping, for several
     #[arg(long, value_name = "ID", conflicts_with_all = ["own_iothread", "shared_iothread"])]
     pub(crate) iothread: Option<String>,
     /// An iothread is made for the device, and deleted after it
     #[arg(long, conflicts_with = "shared_iothread")]
     pub(crate) own_iothread: bool,
-    /// Id of an iothread that is made with the first device that names it, and deleted after the last
+    /// Id of an iothread that is made with the first device that names it, and deleted after the last; or
+    /// JSON, as of --iothread
     #[arg(long, value_name = "ID")]
     pub(crate) shared_iothread: Option<String>,
 }
