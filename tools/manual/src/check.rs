@@ -58,9 +58,12 @@ fn function(header: &Header, item: &Item, parameters: &[String], complain: &mut 
     let parts = sections(&item.doc);
     let rules = Rules::of(header);
     let documented: Vec<&String> = parts.parameters.iter().flat_map(|(names, _)| names).collect();
-    for name in &documented {
+    for (at, name) in documented.iter().enumerate() {
         if !parameters.contains(name) {
             complain(format!("describes the parameter {name}, which it does not have"));
+        }
+        if documented.iter().take(at).any(|earlier| earlier == name) {
+            complain(format!("describes its parameter {name} twice"));
         }
     }
     let fallible = parameters.iter().any(|name| name == "reterr");
@@ -130,6 +133,7 @@ mod tests {
             (" * `reterr`: or NULL.\n", "", "its parameter reterr"),
             (" * Does kvm_f().\n *\n", "", "what it does"),
             ("`x`: the thing", "`y`: the thing", "y, which it does not have"),
+            (" * `x`: the thing.\n", " * `x`: the thing.\n * `x`: the thing.\n", "parameter x twice"),
             ("`x`: the thing", "`x`: of kvm_z()", "kvm_z, which does not exist"),
             (
                 "#define KVM_A (1 << 3)\n",
