@@ -157,9 +157,10 @@ fn asked(
 
 fn await_all(session: &mut Session<'_>, leaving: &mut [Leaving]) -> Result<()> {
     let patience = patience(session);
+    // Before the line is drawn, which a signal in between would leave on the terminal.
+    let held = Held::new()?;
     let terminal = session.output.terminal.clone();
     let line = terminal.wait("waiting for the guest to let go");
-    let held = Held::new()?;
     while !held.came() && leaving.iter().any(Leaving::is_awaited) {
         let left = patience.saturating_sub(line.passed());
         line.tick();
