@@ -135,15 +135,17 @@ func (c *crew) show(now view) {
 		}
 	}
 	for name := range names {
-		c.worker(name, now).see(now)
+		if known, ok := c.workers[name]; ok {
+			known.see(now)
+		} else {
+			c.begin(name, now)
+		}
 	}
 }
 
-func (c *crew) worker(name string, now view) *worker {
-	if known, ok := c.workers[name]; ok {
-		return known
-	}
-	made := newWorker(c.agent, c.session, c.permits, name)
+// begin gives a guest its worker.
+func (c *crew) begin(name string, now view) {
+	made := newWorker(c.agent, c.session, c.permits, name, now)
 	c.workers[name] = made
 	// What this node runs by right goes on. Read after the registration: from then on nobody takes a guest
 	// from here.
@@ -157,7 +159,6 @@ func (c *crew) worker(name string, now view) *worker {
 		defer c.tasks.Done()
 		made.work(c.session.ctx)
 	}()
-	return made
 }
 
 // mayRun: the guest is the node's, or is on its way there.

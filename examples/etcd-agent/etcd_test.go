@@ -62,7 +62,7 @@ func put(t *testing.T, client *clientv3.Client, key, value string) {
 
 func claimant(t *testing.T, held *session) *worker {
 	a := &agent{client: held.client, keys: held.keys, node: held.node, times: testTimes, dir: t.TempDir(), logger: slog.Default()}
-	return newWorker(a, held, newPermits(a.dir, held.until()), "web1")
+	return newWorker(a, held, newPermits(a.dir, held.until()), "web1", view{})
 }
 
 func as(node string, now view) situation {

@@ -61,9 +61,11 @@ type progress struct {
 	status   string
 }
 
-func newWorker(a *agent, held *session, permits *permits, name string) *worker {
+// newWorker has the view that its first step is decided by: without one, no node would own the guest, and
+// the worker would end it.
+func newWorker(a *agent, held *session, permits *permits, name string, now view) *worker {
 	return &worker{
-		agent: a, session: held, permits: permits, name: name, logger: a.logger.With("guest", name),
+		agent: a, session: held, permits: permits, name: name, now: now, logger: a.logger.With("guest", name),
 		news: make(chan struct{}, 1), failures: map[action]failure{},
 	}
 }
