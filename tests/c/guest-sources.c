@@ -115,10 +115,13 @@ static void say(struct vm *vm, int disk, int block, const char *text)
                  0);
 }
 
+/* Why it cannot be read is printed instead. */
 static void expect(struct vm *vm, int disk, int block, const char *text)
 {
-    guest_prints(vm->qemu, text, "dd if=/dev/%s bs=512 skip=%d count=1 2>/dev/null | tr -d '\\000'", names[disk],
-                 block);
+    guest_prints(vm->qemu, text,
+                 "if dd if=/dev/%s bs=512 skip=%d count=1 of=/tmp/read 2>/tmp/why; then tr -d '\\000' </tmp/read;"
+                 " else cat /tmp/why; dmesg | tail -n 5; fi",
+                 names[disk], block);
 }
 
 static void look(struct vm *vm)
