@@ -24,9 +24,6 @@ use crate::sys::descriptor::Descriptor;
 /// open the tray when it unlocks it.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// How long a cancelled call may go on to take back what it has begun.
-const GRACE: Duration = Duration::from_secs(1);
-
 /// A change as it is carried out.
 struct Change {
     /// The drive as it is recorded afterwards.
@@ -185,7 +182,8 @@ impl GuestState {
             Err(error) if error.is_refusal() => (error, journaled.give_up()),
             Err(error) => {
                 drop(journaled);
-                return Err(self.look_up_medium(before, error, deadline).await);
+                let what = format!("medium of {}", before.id);
+                return Err(self.look_up_change(what, error, deadline).await);
             }
         };
         let error = self.take_change_back(before, journaled, error, &new, deadline).await;
@@ -271,28 +269,7 @@ impl GuestState {
             Ok(report) => report.left.iter().map(Residue::to_string).collect(),
             Err(cause) => vec![format!("medium of {} ({cause})", before.id)],
         };
-        match left.is_empty() {
-            true => self.clear_change(journaled.nothing_to_record(), before).await,
-            false => self.needs_resync = true,
-        }
-        error.with_undo(left)
-    }
-
-    /// A reply is lost: what the record says is made so again, if there is time.
-    async fn look_up_medium(&mut self, before: &Device, error: Error, deadline: &Deadline) -> Error {
-        self.needs_resync = true;
-        let settled = match error.kind() {
-            ErrorKind::Timeout => false,
-            ErrorKind::Canceled => {
-                self.ready(&deadline.uncancelable().at_most(self.now(), GRACE)).await.is_ok()
-            }
-            _ => self.ready(deadline).await.is_ok(),
-        };
-        let left = match settled {
-            true => Vec::new(),
-            false => vec![format!("medium of {}: unknown, put back by the next call", before.id)],
-        };
-        error.with_undo(left)
+        self.end_undo(before, journaled, error, left).await
     }
 }
 

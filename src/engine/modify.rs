@@ -110,6 +110,17 @@ impl GuestState {
             Ok(report) => report.left.iter().map(Residue::to_string).collect(),
             Err(cause) => vec![format!("{what} ({cause})")],
         };
+        self.end_undo(before, journaled, error, left).await
+    }
+
+    /// A change was taken back, but for what is left: that is settled by the next call.
+    pub(super) async fn end_undo(
+        &mut self,
+        before: &Device,
+        journaled: Journaled<()>,
+        error: Error,
+        left: Vec<String>,
+    ) -> Error {
         if left.is_empty() {
             self.clear_change(journaled.nothing_to_record(), before).await;
         } else {

@@ -49,11 +49,6 @@ impl GuestState {
             return Ok(());
         };
         let kept = self.step_on_tap(netns, back).await.err().map(|cause| format!("{left} ({cause})"));
-        if kept.is_none() {
-            self.clear_change(journaled.nothing_to_record(), before).await;
-        } else {
-            self.needs_resync = true;
-        }
-        Err(error.with_undo(kept.into_iter().collect()))
+        Err(self.end_undo(before, journaled, error, kept.into_iter().collect()).await)
     }
 }

@@ -135,16 +135,19 @@ fn nodes_left(fixture: &Fixture) -> Vec<String> {
     fixture.qemu.model(|model| model.nodes.keys().cloned().collect())
 }
 
+/// What a change sends until the new medium is in the drive.
+const STEPS: [&str; 6] = [
+    "add-fd",
+    "blockdev-add",
+    "blockdev-open-tray",
+    "blockdev-remove-medium",
+    "blockdev-insert-medium",
+    "blockdev-close-tray",
+];
+
 /// What fails at any step leaves the old medium in the drive, and nothing of the new one.
 pub fn a_change_that_fails_puts_the_old_medium_back(agent: &dyn Agent) {
-    for command in [
-        "add-fd",
-        "blockdev-add",
-        "blockdev-open-tray",
-        "blockdev-remove-medium",
-        "blockdev-insert-medium",
-        "blockdev-close-tray",
-    ] {
+    for command in STEPS {
         let fixture = Fixture::pc();
         let api = fixture.open(agent);
         done(api.add_disk(&cd(&fixture, "a.iso")));
@@ -162,14 +165,7 @@ pub fn a_change_that_fails_puts_the_old_medium_back(agent: &dyn Agent) {
 
 /// Whatever is unknown is made as the record has it by the next agent: the old medium.
 pub fn an_interrupted_change_is_taken_back(agent: &dyn Agent) {
-    for command in [
-        "add-fd",
-        "blockdev-add",
-        "blockdev-open-tray",
-        "blockdev-remove-medium",
-        "blockdev-insert-medium",
-        "blockdev-close-tray",
-    ] {
+    for command in STEPS {
         for act in [Act::CloseBefore, Act::CloseAfter] {
             let fixture = Fixture::pc();
             let api = fixture.open(agent);
