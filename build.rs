@@ -75,6 +75,7 @@ const SECTIONS: [(&str, &[&str]); 12] = [
             "kvm_hotplug_aio",
             "kvm_hotplug_discard",
             "kvm_hotplug_detect_zeroes",
+            "secret.rs",
             "disk.rs",
             "source.rs",
             "backing.rs",
@@ -105,6 +106,7 @@ const SECTIONS: [(&str, &[&str]); 12] = [
         &[
             "boot.rs",
             "give_tap.rs",
+            "give_secret.rs",
             "boot_plan.rs",
             "kvm_runtime_problem_kind",
             "check.rs",

@@ -853,6 +853,14 @@ enum kvm_hotplug_detect_zeroes {
     KVM_HOTPLUG_DETECT_ZEROES_UNMAP = 2, /**< Turned into a discard; needs discard UNMAP. */
 };
 
+/** A secret of a disk's source. It is copied, and the copy is written over when it is not needed any more.
+ *  It is in no record, journal, log, error or command line. This struct does not grow. */
+struct kvm_hotplug_secret {
+    const char *name; /**< The name that a node of the source has for it: 1 to 31 characters, as of an id. */
+    const void *data; /**< Its bytes. QEMU takes most secrets as UTF-8 text, without a newline at the end. */
+    size_t length; /**< Number of bytes, 1 to 16384. */
+};
+
 /** Flag of struct kvm_hotplug_disk: the guest cannot write; the image is opened read-only. */
 #define KVM_HOTPLUG_DISK_READ_ONLY (1 << 5)
 
@@ -947,6 +955,18 @@ struct kvm_hotplug_disk {
      *  that has the limits together: each of its disks is added with the same ones. Not with "scsi-block"
      *  or a CD drive, and with an id of at most 25 characters. kvm_hotplug_set_disk_limits() changes them. */
     const char *limits;
+    /** What the nodes of the source name as secrets (key-secret, password-secret and the like), at most
+     *  16; NULL for none. QEMU gets each as an object of the disk's own, which goes with the disk. The
+     *  record has the names alone: kvm_runtime_boot() needs the secrets again, see
+     *  kvm_runtime_give_secret(). A name that is not here is the id of an object that QEMU has already. */
+    const struct kvm_hotplug_secret *secrets;
+    size_t secret_count; /**< Number of secrets. */
+    /** What the nodes of the source name as credentials for TLS (tls-creds), as JSON text of an object;
+     *  NULL for none. By name each is an object with qom-type ("tls-creds-x509", "tls-creds-psk" or
+     *  "tls-creds-anon"), dir (absolute path of the directory with the keys and certificates, which QEMU
+     *  reads by itself), and where they apply verify-peer, priority, username, and passwordid (the name of
+     *  a secret). */
+    const char *tls_creds;
 };
 
 /** Plugs a disk into the guest and records it: opens the image and its backing files with the caller's
@@ -978,7 +998,8 @@ struct kvm_hotplug_source {
     const char *nbd_socket; /**< NBD: absolute path of the server's Unix socket. */
     const char *nbd_host; /**< NBD: the server's host instead, over TCP. */
     const char *nbd_export; /**< NBD: name of the export; NULL for the server's default. */
-    /** NBD: id of the tls-creds object in QEMU that encrypts the connection; NULL for none. */
+    /** NBD: name in tls_creds of struct kvm_hotplug_disk that encrypts the connection; NULL for none. QEMU
+     *  5.2 has that with nbd_host alone. */
     const char *nbd_tls_creds;
     /** NBD: name that the server's certificate has to have; NULL for the host's. Not in QEMU 5.2. */
     const char *nbd_tls_hostname;
@@ -990,13 +1011,16 @@ struct kvm_hotplug_source {
     /** RBD: absolute path of the configuration, which QEMU reads; NULL for Ceph's default. */
     const char *rbd_conf;
     const char *luks_path; /**< LUKS: absolute path of the image or block device. */
-    const char *luks_key_secret; /**< LUKS: id of the secret object in QEMU with its passphrase. */
+    const char *luks_key_secret; /**< LUKS: name in secrets of struct kvm_hotplug_disk with its passphrase. */
     uint32_t nbd_port; /**< NBD: TCP port, 1 to 65535; 0 means 10809. */
     /** NBD: seconds that requests wait for a lost server to come back; 0 for not at all. */
     uint32_t nbd_reconnect_delay;
     /** NBD: seconds that QEMU tries to connect at first; 0 for once. Not in QEMU 5.2. */
     uint32_t nbd_open_timeout;
     uint32_t reserved; /**< Must be 0. */
+    /** RBD: name in secrets of struct kvm_hotplug_disk with the user's key; NULL for Ceph's keyring. The
+     *  secret is the key itself, of which a keyring has the base64. */
+    const char *rbd_key_secret;
 };
 
 /** The source of a disk, as struct kvm_hotplug_disk takes it, of its parts. The text is freed with
@@ -1892,6 +1916,20 @@ void kvm_boot_free(struct kvm_boot *boot);
 int kvm_runtime_give_tap(struct kvm_runtime *runtime, const char *id, const int32_t *tap_fds,
                          size_t tap_fd_count, struct kvm_hotplug_error **reterr);
 
+/** Gives a disk a secret of its source for the next start of this record: kvm_runtime_boot(), also for a
+ *  migration target. Without all of them that call fails with -EBADFD, and kvm_runtime_check() names
+ *  before which are missing. QEMU reads the secret from an inherited file in memory, as /proc/self/fd/N,
+ *  so there has to be a /proc where it starts. A start takes what was given for it; the next one needs it
+ *  again. So does a record that is loaded anew.
+ *  `id`: the disk.
+ *  `name`: the name that the source has for the secret; see kvm_hotplug_describe().
+ *  `data`: the bytes, which are copied.
+ *  `length`: how many they are, 1 to 16384.
+ *  Fails with -ENOENT (no such disk; the disk has no secret of this name), -EINVAL (the secret is empty),
+ *  -E2BIG (it is too long), -EFAULT. */
+int kvm_runtime_give_secret(struct kvm_runtime *runtime, const char *id, const char *name, const void *data,
+                            size_t length, struct kvm_hotplug_error **reterr);
+
 /** What kind of machine a command line starts. */
 enum kvm_boot_machine {
     KVM_BOOT_MACHINE_PC = 1, /**< Devices sit in slots of pci.0, as on pc. */
@@ -1948,6 +1986,8 @@ enum kvm_runtime_problem_kind {
      *  devices, or names missing files or directories. */
     KVM_RUNTIME_PROBLEM_COMMAND = 13,
     KVM_RUNTIME_PROBLEM_UNFINISHED = 14, /**< An unfinished add or change; see kvm_runtime_unfinished(). */
+    /** A disk has secrets that have not been given for this start; see kvm_runtime_give_secret(). */
+    KVM_RUNTIME_PROBLEM_SECRET = 15,
 };
 
 /** Flag of kvm_runtime_check(): the guest will come from another host by migration, not boot. */

@@ -9,7 +9,7 @@ mod support;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
+use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest, Secrets};
 use kvm_hotplug::guest::{
     AddRequest, Apply, DiskRequest, Guest, NicRequest, Outcome, Placement, Removal, TapSource,
 };
@@ -50,7 +50,12 @@ fn nic(fixture: &Fixture) -> NicRequest {
 
 fn disk(fixture: &Fixture) -> DiskRequest {
     let spec = DiskSpec::new(fixture.disk("a.img").path, Format::Raw);
-    DiskRequest { placement: Placement::default(), spec, format: FormatRequest::Raw }
+    DiskRequest {
+        placement: Placement::default(),
+        spec,
+        format: FormatRequest::Raw,
+        secrets: Secrets::default(),
+    }
 }
 
 fn added(outcome: Outcome) -> String {

@@ -136,7 +136,7 @@ fn all_is_well(scenario: &Scenario) {
     }
 }
 
-const SCENARIOS: [Scenario; 16] = [
+const SCENARIOS: [Scenario; 17] = [
     Scenario::new(
         "nic",
         &[Call::AddNic("lan", 1, "br0"), Call::Remove("lan"), Call::AddNic("lan", 2, "br0"), Call::Process],
@@ -161,6 +161,12 @@ const SCENARIOS: [Scenario; 16] = [
             Call::Restart,
             Call::Remove("data"),
         ],
+        0,
+    )
+    .shallow(),
+    Scenario::new(
+        "secret",
+        &[Call::AddSecret("data"), Call::Remove("data"), Call::AddSecret("data"), Call::Remove("data")],
         0,
     )
     .shallow(),
@@ -355,6 +361,11 @@ fn monitors() {
 #[test]
 fn threaded() {
     scenario("threaded");
+}
+
+#[test]
+fn secret() {
+    scenario("secret");
 }
 
 #[test]

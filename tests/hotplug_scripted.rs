@@ -52,6 +52,8 @@ mod properties;
 mod removing;
 #[path = "hotplug_scripted/scsi.rs"]
 mod scsi;
+#[path = "hotplug_scripted/secrets.rs"]
+mod secrets;
 #[path = "hotplug_scripted/silent_monitor.rs"]
 mod silent_monitor;
 #[path = "hotplug_scripted/slots.rs"]
@@ -88,6 +90,7 @@ use passthrough_and_events::*;
 use properties::*;
 use removing::*;
 use scsi::*;
+use secrets::*;
 use silent_monitor::*;
 use slots::*;
 use sources::*;
@@ -184,6 +187,14 @@ through_every_api! {
     an_image_over_a_network_has_what_is_described_below_it,
     sources_that_cannot_be_are_refused_before_anything_is_done,
     a_wanted_list_has_sources,
+    // secrets
+    secrets_are_objects_of_their_disk,
+    tls_credentials_are_made_after_their_password,
+    a_secret_goes_with_a_failed_add,
+    the_next_agent_takes_a_secret_back_by_its_name,
+    secrets_that_cannot_be_are_refused,
+    a_text_has_secrets,
+    a_start_needs_the_secrets_again,
     // removing
     a_removal_is_done_when_the_guest_has_let_go,
     qemu_is_not_the_last_to_close_a_tap_made_here,

@@ -19,6 +19,7 @@ use kvm_hotplug::capi::nic::kvm_hotplug_nic;
 use kvm_hotplug::capi::qmp::kvm_hotplug_command;
 use kvm_hotplug::capi::removal::kvm_hotplug_del_options;
 use kvm_hotplug::capi::runtime::kvm_runtime_config;
+use kvm_hotplug::capi::secret::kvm_hotplug_secret;
 use kvm_hotplug::capi::slots::kvm_hotplug_slot;
 use kvm_hotplug::capi::source::kvm_hotplug_source;
 use kvm_hotplug::capi::tap::kvm_hotplug_tap;
@@ -62,7 +63,9 @@ fn rust_and_c_agree_on_the_structs() {
             path, id, serial, model, bus, format, cache, aio, discard, detect_zeroes, logical_block_size,
             physical_block_size, queues, slot, boot_index, timeout_ms, flags, wwn, target, lun,
             backing_paths, backing, backing_count, ganeti_entry, properties, iothread, source, limits,
+            secrets, secret_count, tls_creds,
         }
+        kvm_hotplug_secret { name, data, length }
         kvm_hotplug_device {
             id, bus, mac, ifname, bridge, model, serial, path, reason_text, generation, device_type, state,
             reason, slot, queues, vhost, mtu, read_only, removed_after_reboot, reserved, address_type,
@@ -95,7 +98,7 @@ fn rust_and_c_agree_on_the_structs() {
         kvm_hotplug_source {
             nbd_socket, nbd_host, nbd_export, nbd_tls_creds, nbd_tls_hostname, rbd_pool, rbd_image, rbd_namespace,
             rbd_snapshot, rbd_user, rbd_conf, luks_path, luks_key_secret, nbd_port, nbd_reconnect_delay,
-            nbd_open_timeout, reserved,
+            nbd_open_timeout, reserved, rbd_key_secret,
         }
         kvm_hotplug_difference { id, recorded, found, text, kind, repairable }
         kvm_hotplug_tap { ifname, bridge, queues, mtu, tap_owner, flags }

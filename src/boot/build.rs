@@ -13,6 +13,7 @@ use super::options::Object;
 use super::request::{BootCommand, BootRequest};
 use super::started::is_unplaced_nic;
 use crate::disk;
+use crate::disk::objects::SECRET;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, BackendName, DeviceId};
 use crate::model::{CommandLine, Device, DeviceKind, Presence, Record, Spec};
@@ -130,7 +131,7 @@ impl<'a> Builder<'a> {
                 return Err(Error::new(ErrorKind::State, text));
             }
         };
-        self.add_helpers(device)?;
+        self.add_helpers(device, host)?;
         let arguments = match (host.open(&device.id, &mut device.spec)?, &device.spec) {
             (backend @ Backend::Taps { .. }, Spec::Nic(spec)) => {
                 self.add_netdev(&id, spec, backend)?;
@@ -156,9 +157,14 @@ impl<'a> Builder<'a> {
     }
 
     /// The objects that the device needs, and no device before it.
-    fn add_helpers(&mut self, device: &Device) -> Result<()> {
-        for helper in device.helpers() {
+    fn add_helpers(&mut self, device: &Device, host: &Host<'_>) -> Result<()> {
+        for mut helper in device.helpers() {
             if !self.helpers.contains(&helper.id) {
+                if helper.kind() == SECRET {
+                    // QEMU reads it once, when it makes the object: before it changes root or user.
+                    let number = self.pass(host.open_secret(&helper.id)?);
+                    helper.arguments.insert("file".into(), format!("/proc/self/fd/{number}").into());
+                }
                 self.add_object(Object::Helper, &helper.arguments)?;
                 self.helpers.push(helper.id);
             }

@@ -4,9 +4,10 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
+use super::secret_file;
 use crate::disk::{self, BackingRule, DiskSpec, Image};
 use crate::error::Result;
-use crate::ids::{DeviceId, MacAddr};
+use crate::ids::{BackendName, DeviceId, MacAddr};
 use crate::model::{Device, Record, Spec};
 use crate::net::bandwidth::Limits;
 use crate::net::given::{self, Given};
@@ -15,7 +16,7 @@ use crate::net::namespace::within;
 use crate::net::spec::NicSpec;
 use crate::net::tap::{TapRequest, TunDevice};
 use crate::net::vhost::{self, VhostMode};
-use crate::store::{Dialect, Format, GivenTaps, RecordFile};
+use crate::store::{Dialect, Format, Given as GivenForStart, RecordFile};
 
 /// How long the last run's tap may keep its name. QEMU since 11 polls by io_uring, whose reference to a tap
 /// the kernel drops only after the process has ended: 4 to 9 ms later, as measured with 11.1 on an idle host.
@@ -27,7 +28,7 @@ const LINGERING: Duration = Duration::from_millis(500);
 pub(super) fn lacks_its_tap(record_file: &RecordFile, device: &Device, migrates: bool) -> Option<String> {
     let spec = device.nic().filter(|spec| spec.is_over_given_tap())?;
     let is_ganeti = record_file.dialect().format() == Format::Ganeti;
-    if record_file.given_taps().has(&device.id) || (is_ganeti && spec.bridge.is_some()) {
+    if record_file.given().taps.has(&device.id) || (is_ganeti && spec.bridge.is_some()) {
         return None;
     }
     let tap = spec.ifname.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
@@ -40,6 +41,15 @@ pub(super) fn lacks_its_tap(record_file: &RecordFile, device: &Device, migrates:
     Some(format!(
         "was added over tap{tap}, which the caller opened: give its tap for this start, or {instead}"
     ))
+}
+
+/// Why a disk cannot be started: the caller has not given its secrets for this start.
+pub(super) fn lacks_secrets(record_file: &RecordFile, device: &Device) -> Option<String> {
+    let lacking = record_file.given().secrets.lacking(device);
+    (!lacking.is_empty()).then(|| {
+        let names = lacking.join(", ");
+        format!("has secrets that have not been given for this start: {names}; give them first")
+    })
 }
 
 /// The backend of a device.
@@ -74,12 +84,17 @@ pub(super) struct Host<'a> {
     tun: TunDevice,
     vnet_hdr: bool,
     backing: Option<BackingRule>,
-    given: &'a GivenTaps,
+    given: &'a GivenForStart,
 }
 
 impl<'a> Host<'a> {
     /// As the record has it for its NICs.
-    pub(super) fn new(dialect: &Dialect, record: &Record, purpose: Purpose, given: &'a GivenTaps) -> Self {
+    pub(super) fn new(
+        dialect: &Dialect,
+        record: &Record,
+        purpose: Purpose,
+        given: &'a GivenForStart,
+    ) -> Self {
         let own = dialect.settle_nic(&NicSpec::new(MacAddr::local([0, 0, 1])), VhostMode::Auto);
         let vnet_hdr = own.is_ok_and(|own| own.vnet_hdr);
         Self { purpose, tun: TunDevice::default(), vnet_hdr, backing: record.backing.clone(), given }
@@ -93,6 +108,14 @@ impl<'a> Host<'a> {
             Spec::Disk(spec) => self.open_disk(spec).map(Backend::Image),
             Spec::Controller(_) => Ok(Backend::None),
         }
+    }
+
+    /// What QEMU reads a secret from; none in a plan.
+    pub(super) fn open_secret(&self, id: &BackendName) -> Result<Option<OwnedFd>> {
+        let Some(secret) = self.given.secrets.get(id).filter(|_| self.purpose != Purpose::Plan) else {
+            return Ok(None);
+        };
+        secret_file::make(secret).map(Some)
     }
 
     fn open_disk(&self, spec: &mut DiskSpec) -> Result<Image> {
@@ -113,7 +136,7 @@ impl<'a> Host<'a> {
         let mode = if spec.vhost { VhostMode::Required } else { VhostMode::Off };
         let vhost = vhost::open(mode, spec.queues, Path::new(vhost::DEVICE))?;
         let fds = |list: Vec<OwnedFd>| list.into_iter().map(Some).collect();
-        if let Some((tap, queues)) = self.given.queues_of(id)? {
+        if let Some((tap, queues)) = self.given.taps.queues_of(id)? {
             given::attach_queues(&queues)?;
             limit_given(spec, &tap)?;
             (spec.ifname, spec.tap_identity, spec.given_tap) = (Some(tap.name), None, Some(tap.tap));

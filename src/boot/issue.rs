@@ -43,6 +43,8 @@ c_enum! {
         Command = 13,
         /// An unfinished add or change; see kvm_runtime_unfinished().
         Unfinished = 14,
+        /// A disk has secrets that have not been given for this start; see kvm_runtime_give_secret().
+        Secret = 15,
     }
 }
 

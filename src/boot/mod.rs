@@ -23,6 +23,7 @@ mod preflight;
 mod request;
 mod running;
 mod scsi;
+mod secret_file;
 mod start;
 mod started;
 

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::host::lacks_its_tap;
+use super::host::{lacks_its_tap, lacks_secrets};
 use super::issue::{IssueKind, PreflightIssue};
 use super::running::{self, Running};
 use super::started::{is_unplaced_nic, overlay_problem, started};
@@ -63,9 +63,12 @@ impl RecordFile {
                 let text = "has no address; open the guest at the source, so that its place is recorded";
                 issues.push(PreflightIssue::of(device, IssueKind::NoAddress, text));
             }
+            if let Some(why) = lacks_secrets(self, device) {
+                issues.push(PreflightIssue::of(device, IssueKind::Secret, why));
+            }
             match lacks_its_tap(self, device, migrates) {
                 Some(why) => issues.push(PreflightIssue::of(device, IssueKind::Tap, why)),
-                None if self.given_taps().has(&device.id) => {}
+                None if self.given().taps.has(&device.id) => {}
                 None => check_device(device, &record, migrates, &mut issues),
             }
         }

@@ -3,7 +3,7 @@
 use super::build::Builder;
 use super::host::{Host, Purpose};
 use super::request::{BootCommand, BootPlan, BootRequest, FIRST_FD};
-use super::started::{refuse_overlays, refuse_without_tap, started};
+use super::started::{refuse_overlays, refuse_without_given, started};
 use super::{clashes, monitor, placement, running, scsi};
 use crate::error::{Error, Result};
 use crate::ids::{Address, BusName};
@@ -43,7 +43,7 @@ impl RecordFile {
             return Err(running.refusal());
         }
         let purpose = if migrates { Purpose::Target } else { Purpose::Boot };
-        let host = Host::new(self.dialect(), &next, purpose, self.given_taps());
+        let host = Host::new(self.dialect(), &next, purpose, self.given());
         let command = Builder::new(&request, &command_line, self.dialect()).build(
             &mut next,
             request.incoming,
@@ -54,7 +54,7 @@ impl RecordFile {
         } else {
             self.adopt_boot(next)?;
         }
-        self.forget_given_taps();
+        self.forget_given();
         Ok(command)
     }
 
@@ -62,7 +62,7 @@ impl RecordFile {
     /// their numbers. It does not matter whether the guest runs, or who has the record.
     pub fn plan_command(&self, request: BootRequest) -> Result<BootCommand> {
         let (command_line, mut next) = self.start(&request)?;
-        let host = Host::new(self.dialect(), &next, Purpose::Plan, self.given_taps());
+        let host = Host::new(self.dialect(), &next, Purpose::Plan, self.given());
         let command = Builder::new(&request, &command_line, self.dialect()).build(
             &mut next,
             request.incoming,
@@ -105,7 +105,7 @@ impl RecordFile {
         {
             return Err(clash.error);
         }
-        refuse_without_tap(self, &next, migrates)?;
+        refuse_without_given(self, &next, migrates)?;
         refuse_overlays(&next, migrates)?;
         Ok((command_line, next))
     }

@@ -5,10 +5,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Device, DeviceKind, Presence, Record, Spec};
 use crate::store::{Dialect, RecordFile};
 
-/// Before anything is opened: a NIC over the caller's own tap does not get another one without a word.
-pub(super) fn refuse_without_tap(record_file: &RecordFile, next: &Record, migrates: bool) -> Result<()> {
+/// Before anything is opened: a NIC over the caller's own tap does not get another one without a word, and a
+/// disk has its secrets.
+pub(super) fn refuse_without_given(record_file: &RecordFile, next: &Record, migrates: bool) -> Result<()> {
     for device in started(next, migrates) {
         if let Some(why) = host::lacks_its_tap(record_file, device, migrates) {
+            return Err(Error::new(ErrorKind::State, format!("{} {why}", device.id)));
+        }
+        if let Some(why) = host::lacks_secrets(record_file, device) {
             return Err(Error::new(ErrorKind::State, format!("{} {why}", device.id)));
         }
     }

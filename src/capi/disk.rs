@@ -14,8 +14,10 @@ use super::nic::{
     KVM_HOTPLUG_ADOPT, KVM_HOTPLUG_BOOT_INDEX, KVM_HOTPLUG_LIVE_ONLY, KVM_HOTPLUG_NO_WAIT, boot_index,
     flagged, narrow, properties,
 };
+use super::secret::{kvm_hotplug_secret, read_secrets};
 use crate::disk::{
     Aio, Cache, Description, DetectZeroes, Discard, DiskSpec, Format, FormatRequest, Limits, SCSI_CD,
+    SourceObjects,
 };
 use crate::error::{Error, Result};
 use crate::guest::{DiskRequest, PlaceRequest, Placement};
@@ -133,6 +135,19 @@ pub struct kvm_hotplug_disk {
     /// that has the limits together: each of its disks is added with the same ones. Not with "scsi-block" or
     /// a CD drive, and with an id of at most 25 characters. kvm_hotplug_set_disk_limits() changes them.
     pub limits: *const c_char,
+    /// What the nodes of the source name as secrets (key-secret, password-secret and the like), at most 16;
+    /// NULL for none. QEMU gets each as an object of the disk's own, which goes with the disk. The record has
+    /// the names alone: kvm_runtime_boot() needs the secrets again, see kvm_runtime_give_secret(). A name
+    /// that is not here is the id of an object that QEMU has already.
+    pub secrets: *const kvm_hotplug_secret,
+    /// Number of secrets.
+    pub secret_count: usize,
+    /// What the nodes of the source name as credentials for TLS (tls-creds), as JSON text of an object; NULL
+    /// for none. By name each is an object with qom-type ("tls-creds-x509", "tls-creds-psk" or
+    /// "tls-creds-anon"), dir (absolute path of the directory with the keys and certificates, which QEMU
+    /// reads by itself), and where they apply verify-peer, priority, username, and passwordid (the name of a
+    /// secret).
+    pub tls_creds: *const c_char,
 }
 
 // SAFETY: repr(C), pointers and integers only.
@@ -217,6 +232,11 @@ pub(super) unsafe fn request(disk: &kvm_hotplug_disk) -> Result<DiskRequest> {
     let optional = |number: u32| (number != 0).then_some(number);
     let mut spec = DiskSpec::new(path, Format::Raw);
     spec.source = source;
+    // SAFETY: passed on.
+    let secrets = unsafe { read_secrets(disk.secrets, disk.secret_count) }?;
+    // SAFETY: passed on.
+    let tls_creds = unsafe { optional_str(disk.tls_creds, "tls_creds") }?.map(SourceObjects::parse_tls);
+    spec.objects = SourceObjects::new(&secrets, tls_creds.transpose()?.unwrap_or_default());
     spec.read_only = disk.flags & KVM_HOTPLUG_DISK_READ_ONLY != 0;
     spec.share_rw = disk.flags & KVM_HOTPLUG_DISK_SHARE_RW != 0;
     spec.serial = serial.map(str::to_owned);
@@ -245,7 +265,7 @@ pub(super) unsafe fn request(disk: &kvm_hotplug_disk) -> Result<DiskRequest> {
     // SAFETY: passed on.
     placement.properties = unsafe { properties(disk.properties) }?;
     placement.accept_chain = disk.flags & KVM_HOTPLUG_DISK_ACCEPT_CHAIN != 0;
-    let request = DiskRequest { placement, spec, format };
+    let request = DiskRequest { placement, spec, format, secrets };
     // SAFETY: passed on.
     match unsafe { optional_str(disk.ganeti_entry, "ganeti_entry") }? {
         Some(entry) => request.with_ganeti(GanetiEntry::parse(entry)?),

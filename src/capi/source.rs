@@ -21,7 +21,8 @@ pub struct kvm_hotplug_source {
     pub nbd_host: *const c_char,
     /// NBD: name of the export; NULL for the server's default.
     pub nbd_export: *const c_char,
-    /// NBD: id of the tls-creds object in QEMU that encrypts the connection; NULL for none.
+    /// NBD: name in tls_creds of struct kvm_hotplug_disk that encrypts the connection; NULL for none.
+    /// QEMU 5.2 has that with nbd_host alone.
     pub nbd_tls_creds: *const c_char,
     /// NBD: name that the server's certificate has to have; NULL for the host's. Not in QEMU 5.2.
     pub nbd_tls_hostname: *const c_char,
@@ -39,7 +40,7 @@ pub struct kvm_hotplug_source {
     pub rbd_conf: *const c_char,
     /// LUKS: absolute path of the image or block device.
     pub luks_path: *const c_char,
-    /// LUKS: id of the secret object in QEMU with its passphrase.
+    /// LUKS: name in secrets of struct kvm_hotplug_disk with its passphrase.
     pub luks_key_secret: *const c_char,
     /// NBD: TCP port, 1 to 65535; 0 means 10809.
     pub nbd_port: u32,
@@ -49,6 +50,9 @@ pub struct kvm_hotplug_source {
     pub nbd_open_timeout: u32,
     /// Must be 0.
     pub reserved: u32,
+    /// RBD: name in secrets of struct kvm_hotplug_disk with the user's key; NULL for Ceph's keyring. The
+    /// secret is the key itself, of which a keyring has the base64.
+    pub rbd_key_secret: *const c_char,
 }
 
 // SAFETY: repr(C), pointers and integers only.
@@ -112,6 +116,7 @@ unsafe fn description(source: &kvm_hotplug_source) -> Result<Description> {
         snapshot: text(source.rbd_snapshot, "rbd_snapshot")?,
         user: text(source.rbd_user, "rbd_user")?,
         conf: text(source.rbd_conf, "rbd_conf")?,
+        key_secret: text(source.rbd_key_secret, "rbd_key_secret")?,
     };
     let (path, key) =
         (text(source.luks_path, "luks_path")?, text(source.luks_key_secret, "luks_key_secret")?);

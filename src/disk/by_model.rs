@@ -79,6 +79,9 @@ fn check_cd(spec: &DiskSpec) -> Result<()> {
     if spec.limits.is_some() {
         return refuse(spec, "limits", "media come and go, and have none; leave them out");
     }
+    if spec.objects.is_some() {
+        return refuse(spec, "secrets and tls_creds", "media come and go, and have none; leave them out");
+    }
     if !spec.read_only {
         return refuse(spec, "a writable image", "a CD is read-only; set read_only");
     }

@@ -42,7 +42,12 @@ pub fn block_node(name: &DeviceId, spec: &DiskSpec, layers: &[LayerRef]) -> Resu
     let mut node = match (&spec.source, layers.split_first()) {
         (Some(source), _) => {
             let aio = (spec.aio != Aio::default()).then(|| spec.aio.as_str());
-            source.filled(layers.iter().map(|layer| layer.filename.as_str()), aio)
+            let mut node = source.filled(layers.iter().map(|layer| layer.filename.as_str()), aio).into();
+            spec.objects.iter().for_each(|objects| objects.rename_in(name, &mut node));
+            match node {
+                Value::Object(node) => node,
+                _ => Map::new(),
+            }
         }
         (None, None) => return Err(Error::invalid(format!("disk {name}: an image has at least one layer"))),
         (None, Some((top, below))) => match top.format {

@@ -10,6 +10,7 @@ use super::chain::Chain;
 use super::description::Description;
 use super::format::Format;
 use super::limits::Limits;
+use super::objects::SourceObjects;
 use super::overlay::Overlay;
 use super::path;
 use super::rule::BackingRule;
@@ -159,6 +160,9 @@ pub struct DiskSpec {
     /// What the disk is made of instead of the image at a path. Its format is part of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Description>,
+    /// The objects of QEMU that the source names, and that are made for the disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<Box<SourceObjects>>,
     /// What QEMU opens by itself instead of the path, such as `rbd:pool/image`: only of disks that somebody
     /// else started the guest with. Such a disk can be listed and removed, but not attached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -254,6 +258,7 @@ impl DiskSpec {
         Self {
             path: path.into(),
             source: None,
+            objects: None,
             uri: None,
             format,
             probe_backing: false,
@@ -293,6 +298,7 @@ impl DiskSpec {
             None => path::check(&self.path)?,
             Some(source) => self.check_source(source)?,
         }
+        self.objects.as_ref().map_or(Ok(()), |objects| objects.check(self.source.as_ref()))?;
         self.chain.as_deref().map_or(Ok(()), Chain::check)?;
         self.backing.as_ref().map_or(Ok(()), BackingRule::validate)?;
         self.serial.as_deref().map_or(Ok(()), |serial| self.check_serial(serial))?;
@@ -384,6 +390,7 @@ impl DiskSpec {
         let Self {
             path,
             source,
+            objects,
             uri,
             format,
             probe_backing: _,
@@ -410,6 +417,7 @@ impl DiskSpec {
         let same = [
             ("path", *path == other.path),
             ("source", *source == other.source),
+            ("secret or tls_creds", *objects == other.objects),
             ("uri", *uri == other.uri),
             ("format", *format == other.format),
             ("read_only", *read_only == other.read_only),

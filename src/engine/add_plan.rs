@@ -6,7 +6,7 @@ use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::outcome::{DeferReason, Outcome};
 use super::plan::{self, Stage, UndoStep};
-use crate::disk::{self, Format, Kind, LayerRef};
+use crate::disk::{self, Format, Kind, LayerRef, Secrets};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, BusName, DeviceId, ScsiAddress};
 use crate::model::properties;
@@ -46,6 +46,8 @@ pub(super) struct OpenedBackend {
     pub(super) fds: Vec<Descriptor>,
     /// Format and kind of each image layer, top first; none for a NIC.
     pub(super) layers: Vec<(Format, Kind)>,
+    /// The secrets of a disk's source. A plan has none: what is shown of it is for everybody.
+    pub(super) secrets: Secrets,
 }
 
 /// A device with its place, and the steps that put it there.
@@ -239,6 +241,7 @@ impl GuestState {
         let mut stages = self.stages(&id, generation, &address, opened).await?;
         plan::with_properties(&mut stages, &placement.properties);
         plan::with_helpers(&mut stages, helpers);
+        plan::with_secrets(&mut stages, &id, &opened.secrets);
         if let Some(controller) = &controller {
             plan::with_controller(&mut stages, controller);
         }

@@ -4,6 +4,7 @@ use super::add_plan::{OpenedBackend, Placement};
 use super::dry_run::Preparation;
 use super::guest_state::GuestState;
 use super::limit::Deadline;
+use crate::disk::Secrets;
 use crate::error::Result;
 use crate::model::{DeviceKind, Spec};
 use crate::slots::scsi::ControllerSpec;
@@ -46,6 +47,11 @@ impl GuestState {
         }
         self.check_helpers(&spec, deadline).await?;
         self.refuse_while_migrating(deadline).await?;
-        Ok(Preparation::Now(OpenedBackend { spec, fds: Vec::new(), layers: Vec::new() }))
+        Ok(Preparation::Now(OpenedBackend {
+            spec,
+            fds: Vec::new(),
+            layers: Vec::new(),
+            secrets: Secrets::default(),
+        }))
     }
 }

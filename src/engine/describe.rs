@@ -8,7 +8,7 @@ use super::guest_state::GuestState;
 use super::host_step::TapState;
 use super::inventory;
 use super::limit::Deadline;
-use crate::disk::DiskSpec;
+use crate::disk::{DiskSpec, SourceObjects};
 use crate::error::Result;
 use crate::ids::{Address, IfName};
 use crate::model::{BackendNames, Spec};
@@ -155,10 +155,13 @@ fn tap(name: &IfName, state: &TapState) -> Value {
 }
 
 fn disk(spec: &DiskSpec, node: Option<&Value>, fdsets: &[u32]) -> Value {
+    let objects = spec.objects.as_deref();
     let number = |path: &str| node.and_then(|node| node.pointer(path)).and_then(Value::as_u64);
     json!({
         "path": spec.source.is_none().then(|| spec.path.to_string_lossy()),
         "source": spec.source,
+        "secrets": objects.map(SourceObjects::secrets),
+        "tls_creds": objects.map(SourceObjects::tls_creds),
         "format": spec.format,
         "read_only": spec.read_only,
         "share_rw": spec.share_rw,

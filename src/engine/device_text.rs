@@ -15,7 +15,7 @@ use super::nic::{NicRequest, TapSource};
 use super::place_request::PlaceRequest;
 use crate::disk::{
     Aio, BackingRule, Cache, Description, DetectZeroes, Discard, DiskSpec, Format, FormatRequest,
-    Limits as DiskLimits, SCSI_CD,
+    Limits as DiskLimits, SCSI_CD, Secrets, SourceObjects,
 };
 use crate::error::{Error, Result, errno};
 use crate::ids::{DeviceId, IfName, IoThread, MacAddr};
@@ -82,6 +82,10 @@ struct DiskText {
     id: Option<String>,
     path: Option<PathBuf>,
     source: Option<Description>,
+    #[serde(default)]
+    secrets: Map<String, Value>,
+    #[serde(default)]
+    tls_creds: Map<String, Value>,
     serial: Option<String>,
     model: Option<String>,
     bus: Option<String>,
@@ -315,6 +319,8 @@ impl DiskText {
         let mut spec = DiskSpec::new(path, Format::Raw);
         self.source.as_ref().map_or(Ok(()), Description::check)?;
         spec.source = self.source;
+        let secrets = Secrets::of_json(self.secrets)?;
+        spec.objects = SourceObjects::new(&secrets, self.tls_creds);
         spec.read_only = self.read_only;
         spec.share_rw = self.share_rw;
         spec.serial = self.serial;
@@ -337,7 +343,7 @@ impl DiskText {
         let place = if spec.is_scsi() { place.on_scsi()? } else { place.on_pci()? };
         let format = self.format.map_or(FormatRequest::Raw, FormatText::request);
         let placement = Placement { live_only: self.live_only, properties: self.properties, ..place };
-        let request = DiskRequest { placement, spec, format };
+        let request = DiskRequest { placement, spec, format, secrets };
         match self.ganeti {
             Some(entry) => request.with_ganeti(entry),
             None => Ok(request),

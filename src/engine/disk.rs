@@ -9,7 +9,7 @@ use super::guest_state::GuestState;
 use super::host_step::Image;
 use super::limit::Deadline;
 use crate::disk::spec::MAX_SERIAL;
-use crate::disk::{self, DiskSpec, FormatRequest};
+use crate::disk::{self, DiskSpec, FormatRequest, Secrets};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Device, DeviceKind, GanetiEntry, Spec};
 use crate::sorted;
@@ -25,6 +25,8 @@ pub struct DiskRequest {
     pub spec: DiskSpec,
     /// The format, or leave to look.
     pub format: FormatRequest,
+    /// What the secrets are that the settings name.
+    pub secrets: Secrets,
 }
 
 impl DiskRequest {
@@ -88,7 +90,12 @@ impl GuestState {
         };
         let (layers, fds): (Vec<_>, Vec<Descriptor>) =
             image.layers.into_iter().map(|layer| ((layer.format, layer.kind), layer.fd)).unzip();
-        Ok(Preparation::Now(OpenedBackend { spec: Spec::Disk(spec), fds, layers }))
+        Ok(Preparation::Now(OpenedBackend {
+            spec: Spec::Disk(spec),
+            fds,
+            layers,
+            secrets: request.secrets.clone(),
+        }))
     }
 
     /// Everything that can be said before QEMU is told anything; the image is open by then.

@@ -3,15 +3,17 @@
 
 use serde_json::Value;
 
+use super::difference::{Difference, Mismatch};
 use super::guest_state::GuestState;
 use super::limit::Deadline;
 use super::plan::UndoStep;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BackendName, DeviceId};
-use crate::model::helper::{self, existing_iothreads};
+use crate::model::helper::{self, THROTTLE_GROUP, existing_iothreads};
 use crate::model::{Device, Helper, Spec};
 use crate::planted::{self, Fault};
 use crate::qmp::Command;
+use crate::sanitize::readable;
 use crate::slots::pci::QomChild;
 
 /// Where QEMU has what `object-add` makes.
@@ -87,11 +89,47 @@ impl GuestState {
         })
     }
 
+    /// Whether QEMU has the objects that these devices were made with, and those that it had to have already.
+    pub(super) async fn compare_objects(
+        &mut self,
+        devices: &[Device],
+        differences: &mut Vec<Difference>,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        let wanted: Vec<(&Device, BackendName, String)> = devices.iter().flat_map(wanted_objects).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let objects = self.objects(deadline).await?;
+        for (device, id, kind) in wanted {
+            let found = match kind_in(&objects, id.as_str()) {
+                Some(found) if found == kind => continue,
+                Some(found) => format!("object {id} is {}", readable(&found)),
+                None => format!("no object {id}"),
+            };
+            let recorded = format!("object {id} is {kind}");
+            differences.push(Difference::new(Mismatch::Setting, &device.id, recorded, found));
+        }
+        Ok(())
+    }
+
     /// What QEMU has of objects.
     pub(super) async fn objects(&mut self, deadline: &Deadline) -> Result<Value> {
         let [objects] = self.questions([Command::with("qom-list", &[("path", OBJECTS)])], deadline).await?;
         Ok(objects)
     }
+}
+
+/// The objects that QEMU has for a device, each with its type.
+fn wanted_objects(device: &Device) -> Vec<(&Device, BackendName, String)> {
+    let existing = device.existing_iothreads().into_iter().map(|id| (id, "iothread".to_owned()));
+    // Limits are compared by themselves: those of a disk that got them in the guest have no group yet.
+    let helpers = device.helpers().into_iter().filter(|helper| helper.kind() != THROTTLE_GROUP);
+    let made = helpers.map(|helper| {
+        let kind = helper.kind().to_owned();
+        (helper.id, kind)
+    });
+    made.chain(existing).map(|(id, kind)| (device, id, kind)).collect()
 }
 
 /// The type of an object among those that QEMU has.

@@ -6,6 +6,7 @@ use super::guest_state::GuestState;
 use super::host::netns_of;
 use super::limit::Deadline;
 use super::outcome::DeferReason;
+use crate::disk::Secrets;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{IfName, MacAddr};
 use crate::model::ganeti_entry::Connection;
@@ -226,7 +227,12 @@ impl GuestState {
             };
         }
         fds.extend(vhost);
-        Ok(Preparation::Now(OpenedBackend { spec: Spec::Nic(spec), fds, layers: Vec::new() }))
+        Ok(Preparation::Now(OpenedBackend {
+            spec: Spec::Nic(spec),
+            fds,
+            layers: Vec::new(),
+            secrets: Secrets::default(),
+        }))
     }
 
     /// Everything that can be said before the tap is opened.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::drives;
 use super::throttle::Throttle;
-use crate::disk::{DiskSpec, LayerRef, Limits, node};
+use crate::disk::{DiskSpec, LayerRef, Limits, Secrets, SourceObjects, node};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, BackendName, DeviceId, PciAddress};
 use crate::model::{BackendNames, Device, DeviceKind, Helper, Spec};
@@ -282,6 +282,17 @@ pub(super) fn with_helpers(stages: &mut [Stage], helpers: Vec<Helper>) {
     });
     let at = stage.iter().position(|step| step.fd.is_none()).unwrap_or(stage.len());
     stage.splice(at..at, steps);
+}
+
+/// Gives the objects that hold secrets what they hold.
+pub(super) fn with_secrets(stages: &mut [Stage], disk: &DeviceId, secrets: &Secrets) {
+    for name in secrets.names() {
+        let made = UndoStep::ObjectDel(SourceObjects::id_of(disk, name));
+        let step = stages.iter_mut().flatten().find(|step| step.undo_step == made);
+        if let (Some(step), Some(secret)) = (step, secrets.get(name)) {
+            secret.add_to(Arc::make_mut(&mut step.arguments));
+        }
+    }
 }
 
 /// The step for a SCSI controller.

@@ -16,7 +16,7 @@ use super::plan::{self, Stage, UndoStep};
 use super::removal::Removal;
 use super::removal_by_path::is_path;
 use super::unplug::RemovalAction;
-use crate::disk::Layer;
+use crate::disk::{Layer, Secrets};
 use crate::error::Result;
 use crate::model::Spec;
 use crate::net::vhost;
@@ -56,7 +56,12 @@ impl GuestState {
             host.push(format!("open {} {} time(s)", vhost::DEVICE, vhost_fds.len()));
         }
         self.dry_run_opened(
-            &OpenedBackend { spec: Spec::Nic(spec), fds: Vec::new(), layers: Vec::new() },
+            &OpenedBackend {
+                spec: Spec::Nic(spec),
+                fds: Vec::new(),
+                layers: Vec::new(),
+                secrets: Secrets::default(),
+            },
             &request.placement,
             host,
             deadline,
@@ -77,7 +82,7 @@ impl GuestState {
         let host = image.layers.iter().map(open).collect();
         let layers = image.layers.iter().map(|layer| (layer.format, layer.kind)).collect();
         self.dry_run_opened(
-            &OpenedBackend { spec: Spec::Disk(spec), fds: Vec::new(), layers },
+            &OpenedBackend { spec: Spec::Disk(spec), fds: Vec::new(), layers, secrets: Secrets::default() },
             &request.placement,
             host,
             deadline,

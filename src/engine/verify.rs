@@ -93,6 +93,7 @@ impl GuestState {
                 Spec::Controller(_) => {}
             }
         }
+        self.compare_objects(&live, &mut differences, deadline).await?;
         self.compare_ports(&mut differences, deadline).await?;
         self.find_foreign(&named, &mut differences, deadline).await?;
         self.find_foreign_on_scsi(&peripheral_ids, &mut differences);

@@ -26,9 +26,13 @@ pub struct Helper {
 
 impl Helper {
     fn new<const N: usize>(id: BackendName, kind: &str, more: [(&'static str, Value); N]) -> Self {
-        let named = [("qom-type", kind.into()), ("id", id.as_str().into())];
-        let mut arguments = object(named);
+        let mut arguments = object([("qom-type", kind.into())]);
         arguments.extend(object(more));
+        Self::with(id, arguments)
+    }
+
+    fn with(id: BackendName, mut arguments: Map<String, Value>) -> Self {
+        arguments.insert("id".into(), id.as_str().into());
         Self { id, arguments }
     }
 
@@ -48,9 +52,16 @@ pub fn helpers(id: &DeviceId, spec: &Spec) -> Vec<Helper> {
         let values = Value::from(limits.values().clone());
         Helper::new(limits.group_id(id), THROTTLE_GROUP, [(LIMITS, values)])
     });
+    let objects = match spec {
+        Spec::Disk(disk) => disk.objects.as_ref(),
+        Spec::Nic(_) | Spec::Controller(_) => None,
+    };
+    let of_source = objects.map(|objects| objects.made(id)).unwrap_or_default();
+    let of_source = of_source.into_iter().map(|(id, arguments)| Helper::with(id, arguments));
     let made = iothread_of(spec).filter(|iothread| iothread.is_made());
     let names = made.map(|iothread| iothread.names(id)).unwrap_or_default();
-    group.into_iter().chain(names.into_iter().map(|name| Helper::new(name, "iothread", []))).collect()
+    let iothreads = names.into_iter().map(|name| Helper::new(name, "iothread", []));
+    of_source.chain(group).chain(iothreads).collect()
 }
 
 impl Device {

@@ -8,7 +8,7 @@ use super::dialect::{Dialect, Format};
 use super::dir::RecordDir;
 use super::document::Document;
 use super::file_kind::FileKind;
-use super::given_taps::GivenTaps;
+use super::given::Given;
 use super::lock::Lock;
 use super::staged::Over;
 use super::trust::Trust;
@@ -28,7 +28,7 @@ pub struct RecordFile {
     pub(super) attached: bool,
     /// Counts the records that were staged.
     pub(super) writes: u64,
-    pub(super) given_taps: GivenTaps,
+    pub(super) given: Given,
 }
 
 /// Where a record lives.
@@ -62,15 +62,7 @@ impl RecordFile {
         let Document { record, dialect } = document;
         let state = State { record: Arc::new(record), journal: Arc::new(journal) };
         let contents = Contents { state, dialect: Arc::new(dialect), peer: None };
-        Self {
-            contents,
-            sidecar,
-            storage,
-            trust,
-            attached: false,
-            writes: 0,
-            given_taps: GivenTaps::default(),
-        }
+        Self { contents, sidecar, storage, trust, attached: false, writes: 0, given: Given::default() }
     }
 
     /// The same with a file that is to be trusted as far as `trust` says.

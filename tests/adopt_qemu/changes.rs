@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use kvm_hotplug::ErrorKind;
-use kvm_hotplug::disk::{DiskSpec, Format};
+use kvm_hotplug::disk::{DiskSpec, Format, Secrets};
 use kvm_hotplug::guest::{DiskRequest, Guest, NicRequest, Outcome, Placement, Removal, TapSource};
 use kvm_hotplug::ids::{DeviceId, IfName};
 use kvm_hotplug::log::Log;
@@ -62,6 +62,7 @@ fn disk(case: &Case) -> DiskRequest {
         placement: placement(ADDED[1]),
         spec: DiskSpec::new(&path, Format::Raw),
         format: Format::Raw.into(),
+        secrets: Secrets::default(),
     }
 }
 

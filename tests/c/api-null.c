@@ -38,6 +38,7 @@ static void records(void)
     null(kvm_runtime_list(NULL, NULL, 0, 0, &count, &failure), "runtime");
     null(kvm_runtime_unfinished(NULL, NULL, 0, 0, &count, &failure), "runtime");
     null(kvm_runtime_give_tap(NULL, "lan", NULL, 0, &failure), "runtime");
+    null(kvm_runtime_give_secret(NULL, "data", "key", "x", 1, &failure), "runtime");
     null(kvm_runtime_settle(NULL, &failure), "runtime");
     null(kvm_runtime_delete(NULL, &failure), "path");
     null(kvm_runtime_set_log(NULL, 0, NULL, NULL, NULL, &failure), "runtime");
@@ -52,6 +53,9 @@ static void records(void)
     CHECK(runtime == NULL);
 
     works(kvm_runtime_new(NULL, 0, &runtime, &failure));
+    null(kvm_runtime_give_secret(runtime, NULL, "key", "x", 1, &failure), "id");
+    null(kvm_runtime_give_secret(runtime, "data", NULL, "x", 1, &failure), "name");
+    null(kvm_runtime_give_secret(runtime, "data", "key", NULL, 1, &failure), "data");
     null(kvm_runtime_list(runtime, NULL, 0, 0, NULL, &failure), "ret_count");
     null(kvm_runtime_accept_chain(runtime, NULL, 0, NULL, 0, &failure), "id");
     null(kvm_runtime_reserve_slots(runtime, NULL, 4, 5, 0, &failure), "bus");

@@ -75,6 +75,36 @@ static void cold(void)
     unsetenv("KVMCTL_SOCKET");
 }
 
+/* A disk over TLS, whose credentials have a password: each start is given that. */
+static void secrets(void)
+{
+    char record[TEST_PATH], file[TEST_PATH];
+
+    path_in(record, qemu->dir, "secrets");
+    path_in(file, qemu->dir, "password");
+    file_write(file, "sesame", 6);
+    setenv("KVMCTL_RUNTIME", record, 1);
+    example_run(&said, "kvmctl init -- qemu-system-x86_64 -machine pc-i440fx-7.2", NULL);
+    CHECK_NUMBER(said.status, 0);
+    ctl(0,
+        "add-disk --cold --id far --nbd storage:10809,tls-creds=tls --secret password=$1 --tls-creds '{\"tls\": "
+        "{\"qom-type\": \"tls-creds-x509\", \"dir\": \"/etc/pki/qemu\", \"passwordid\": \"password\"}}'",
+        VALUES(file));
+    ctl(1, "add-disk --cold --nbd storage:1 --secret password=$1", VALUES(file));
+    complains("password is given, and no node of the source names it");
+    ctl(1, "add-disk --cold --nbd storage:1,tls-creds=tls --secret tls=/no/such/file", NULL);
+    complains("/no/such/file");
+    ctl(2, "add-disk --cold --nbd storage:1 --secret password", NULL);
+    complains("NAME=FILE");
+    ctl(1, "boot --print", NULL);
+    complains("have not been given for this start: password");
+    json(5, "check", NULL, PARTS("\"kind\":\"secret\"", "\"id\":\"far\""));
+    ctl(0, "boot --print --secret far:password=$1", VALUES(file));
+    says("qom-type=secret,file=/proc/self/fd/3,id=far-password\n");
+    says("id=far-tls");
+    CHECK(strstr(said.out, "sesame") == NULL && strstr(said.out, "c2VzYW1l") == NULL);
+}
+
 /* Whoever starts it a second time is told, and the guest keeps its monitor and its record. */
 static void boot_again(const char *socket)
 {
@@ -158,6 +188,7 @@ int main(void)
     ctl(0, "init", NULL);
     ctl(0, "add-disk --path $1", VALUES(image));
     cold();
+    secrets();
     boot();
     qemu_stop(qemu);
     return test_end();

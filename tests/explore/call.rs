@@ -1,6 +1,8 @@
 //! What a caller does, and what is to be seen of it afterwards.
 
-use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest, Limits as DiskLimits};
+use kvm_hotplug::disk::{
+    Description, DiskSpec, Format, FormatRequest, Limits as DiskLimits, Secret, Secrets, SourceObjects,
+};
 use kvm_hotplug::engine::{
     AddRequest, Apply, DiskRequest, Lock, MediumImage, NewMedium, NewSize, NicRequest, Placement, Removal,
     Request, TapSource,
@@ -29,6 +31,8 @@ pub enum Call {
     AddThreaded(&'static str, &'static str, Option<&'static str>),
     /// A disk with limits of its own.
     AddLimited(&'static str, &'static str),
+    /// A disk over a network with this id, with credentials for TLS and their password.
+    AddSecret(&'static str),
     /// As many operations each second.
     SetLimits(&'static str, u64),
     /// A NIC and a disk as one operation.
@@ -109,7 +113,25 @@ fn nic(id: &str, mac: u8, bridge: &str) -> AddRequest {
 fn disk(world: &World, id: &str, image: &str, model: &str) -> AddRequest {
     let mut spec = DiskSpec::new(world.image(image), Format::Raw);
     spec.model = model.into();
-    AddRequest::Disk(Box::new(DiskRequest { placement: placement(id), spec, format: FormatRequest::Raw }))
+    AddRequest::Disk(Box::new(DiskRequest {
+        placement: placement(id),
+        spec,
+        format: FormatRequest::Raw,
+        secrets: Secrets::default(),
+    }))
+}
+
+fn over_tls(id: &str) -> AddRequest {
+    let server = r#"{"type": "inet", "host": "storage", "port": "1"}"#;
+    let node = format!(r#"{{"driver": "nbd", "server": {server}, "tls-creds": "tls"}}"#);
+    let tls = r#"{"tls": {"qom-type": "tls-creds-x509", "dir": "/keys", "passwordid": "password"}}"#;
+    let mut spec = DiskSpec::new("", Format::Raw);
+    spec.source = Some(Description::parse(&node).unwrap());
+    let mut secrets = Secrets::default();
+    secrets.add("password".into(), Secret::new(b"sesame").unwrap()).unwrap();
+    spec.objects = SourceObjects::new(&secrets, SourceObjects::parse_tls(tls).unwrap());
+    let request = DiskRequest { placement: placement(id), spec, format: FormatRequest::Raw, secrets };
+    AddRequest::Disk(Box::new(request))
 }
 
 fn cd(world: &World, id: &str, image: &str) -> AddRequest {
@@ -147,7 +169,7 @@ pub fn traces(world: &World, id: &str) -> Vec<String> {
     all.extend(own.map(|device| format!("device {:?} {:?}", device.mac, device.drive)));
     all.extend(model.netdevs.contains_key(id).then(|| format!("netdev {id}")));
     all.extend(model.nodes.contains_key(id).then(|| format!("node {id}")));
-    for object in ["iothread", "limits"].map(|word| format!("{id}-{word}")) {
+    for object in ["iothread", "limits", "password", "tls"].map(|word| format!("{id}-{word}")) {
         all.extend(model.objects.contains_key(&object).then(|| format!("object {object}")));
     }
     let tap = format!("tap-{id}");
@@ -175,6 +197,7 @@ impl Call {
                 }
                 Request::Add(vec![request])
             }
+            Self::AddSecret(id) => Request::Add(vec![over_tls(id)]),
             Self::SetLimits(id, operations) => Request::SetDiskLimits(id.into(), limits(operations)),
             Self::AddBoth(one, other) => {
                 Request::Add(vec![nic(one, 7, "br0"), disk(world, other, "two.img", "virtio-blk-pci")])
@@ -226,7 +249,10 @@ impl Call {
         match self {
             Self::AddNic(id, ..) | Self::AddDisk(id, _) | Self::AddScsi(id, _) | Self::Remove(id) => vec![id],
             Self::SetLink(id, _) | Self::Move(id, _) | Self::Limit(id, _) | Self::Resize(id, _) => vec![id],
-            Self::AddThreaded(id, ..) | Self::AddLimited(id, _) | Self::SetLimits(id, _) => vec![id],
+            Self::AddThreaded(id, ..)
+            | Self::AddSecret(id)
+            | Self::AddLimited(id, _)
+            | Self::SetLimits(id, _) => vec![id],
             Self::AddNicUnwaited(id, ..) | Self::RemoveUnwaited(id) => vec![id],
             Self::AddCd(id, _) | Self::ChangeMedium(id, _) => vec![id],
             Self::AddBoth(one, other) | Self::RemoveBoth(one, other) => vec![one, other],

@@ -30,6 +30,9 @@ pub enum Operation {
     /// A disk with limits.
     AddLimited,
     DelLimited,
+    /// A disk over a network, with credentials for TLS and their password.
+    AddSecret,
+    DelSecret,
     /// The limits of a disk that has a group, and of one that has none.
     SetLimits,
     SetFirstLimits,
@@ -92,6 +95,7 @@ impl Operation {
                 | AddController
                 | AddThreaded
                 | AddLimited
+                | AddSecret
                 | AddThreadedController
         )
     }
@@ -128,6 +132,7 @@ impl Operation {
             DelScsi => AddFirstScsi,
             DelController => AddController,
             DelThreaded => AddThreaded,
+            DelSecret => AddSecret,
             DelLimited | SetLimits => AddLimited,
             DelThreadedController => AddThreadedController,
             AddScsi => {
@@ -186,6 +191,15 @@ impl Operation {
                 let limits = Some(r#"{"bps-total": 1000}"#.to_owned());
                 api.add_disk(&DiskArgs { place, limits, ..fixture.disk("disk.img") })
             }
+            AddSecret => {
+                let server = r#"{"type": "inet", "host": "storage", "port": "1"}"#;
+                let source = Some(format!(r#"{{"driver": "nbd", "server": {server}, "tls-creds": "tls"}}"#));
+                let x509 = r#"{"qom-type": "tls-creds-x509", "dir": "/keys", "passwordid": "password"}"#;
+                let tls_creds = Some(format!(r#"{{"tls": {x509}}}"#));
+                let secrets = vec![("password".to_owned(), "sesame".to_owned())];
+                let format = Some("raw".to_owned());
+                api.add_disk(&DiskArgs { place, source, format, secrets, tls_creds, ..DiskArgs::default() })
+            }
             SetLimits | SetFirstLimits => {
                 let changed = api.set_limits(ID, r#"{"iops-write": 5}"#, timeout_ms)?;
                 assert_eq!(changed, Changed::Done);
@@ -202,6 +216,7 @@ impl Operation {
             | DelScsi
             | DelController
             | DelThreaded
+            | DelSecret
             | DelLimited
             | DelThreadedController
             | DelStartedNic

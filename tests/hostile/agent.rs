@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kvm_hotplug::Error;
-use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
+use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest, Secrets};
 use kvm_hotplug::guest::{
     DiskRequest, Guest, NewSize, NicRequest, Outcome, Placement, RawCommand, Removal, TapSource,
 };
@@ -117,7 +117,12 @@ impl Scene {
     fn disk(&self, id: Option<&'static str>) -> DiskRequest {
         let path = self.fixture.dir.path().join(id.unwrap_or("any"));
         let spec = DiskSpec::new(&path, Format::Raw);
-        DiskRequest { placement: placement(id), spec, format: FormatRequest::Raw }
+        DiskRequest {
+            placement: placement(id),
+            spec,
+            format: FormatRequest::Raw,
+            secrets: Secrets::default(),
+        }
     }
 
     fn nic(&self, id: Option<&'static str>) -> NicRequest {

@@ -420,7 +420,7 @@ pub fn everything_known_is_described(agent: &dyn Agent) {
             "bus": "rp1", "slot": 0, "channel": null, "target": null, "lun": null, "in_guest": true,
             "pci_path": "03.1/00.0", "guest_address": "0000:02:00.0",
             "guest_name": "/dev/disk/by-path/pci-0000:02:00.0", "guest_slot_name": null,
-            "path": fixture.disk("a.img").path, "source": null, "format": "raw", "read_only": false, "share_rw": false, "serial": "s1",
+            "path": fixture.disk("a.img").path, "secrets": null, "tls_creds": null, "source": null, "format": "raw", "read_only": false, "share_rw": false, "serial": "s1",
             "cache": "writeback", "aio": "threads", "discard": "ignore", "detect_zeroes": "off", "boot_index": null,
             "logical_block_size": null, "physical_block_size": null, "queues": null, "node_name": "disk1",
             "size": MIB, "allocated": 0, "fdsets": [1], "overlay": null,

@@ -180,6 +180,10 @@ pub struct DiskArgs {
     pub ganeti: Option<String>,
     /// Instead of the path, as JSON text.
     pub source: Option<String>,
+    /// Name and text of each.
+    pub secrets: Vec<(String, String)>,
+    /// As JSON text.
+    pub tls_creds: Option<String>,
 }
 
 #[derive(Clone, Debug, Default)]

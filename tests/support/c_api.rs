@@ -41,6 +41,7 @@ use ::kvm_hotplug::capi::qmp::*;
 use ::kvm_hotplug::capi::removal::*;
 use ::kvm_hotplug::capi::resize::{KVM_HOTPLUG_RESIZE_SHRINK, kvm_hotplug_resize_disk};
 use ::kvm_hotplug::capi::runtime::*;
+use ::kvm_hotplug::capi::secret::kvm_hotplug_secret;
 use ::kvm_hotplug::capi::settle::kvm_hotplug_settle;
 use ::kvm_hotplug::capi::slots::{kvm_hotplug_slot, kvm_hotplug_slot_map};
 use ::kvm_hotplug::capi::verify::{kvm_hotplug_difference, kvm_hotplug_repair, kvm_hotplug_verify};
@@ -112,13 +113,24 @@ fn field(array: &[c_char]) -> Option<String> {
 
 /// Strings of a request, which live as long as it is used.
 #[derive(Default)]
-struct Strings(Vec<CString>, Vec<Vec<*const c_char>>);
+struct Strings(Vec<CString>, Vec<Vec<*const c_char>>, Vec<Vec<kvm_hotplug_secret>>);
 
 impl Strings {
     fn keep(&mut self, text: Option<impl AsRef<[u8]>>) -> *const c_char {
         let Some(text) = text else { return null() };
         self.0.push(CString::new(text.as_ref()).unwrap());
         self.0.last().unwrap().as_ptr()
+    }
+
+    fn keep_secrets(&mut self, secrets: &[(String, String)]) -> *const kvm_hotplug_secret {
+        let made = |(name, text): &(String, String)| kvm_hotplug_secret {
+            name: self.keep(Some(name)),
+            data: self.keep(Some(text)).cast(),
+            length: text.len(),
+        };
+        let made: Vec<kvm_hotplug_secret> = secrets.iter().map(made).collect();
+        self.2.push(made);
+        self.2.last().map_or(null(), |made| if secrets.is_empty() { null() } else { made.as_ptr() })
     }
 
     fn keep_all(&mut self, paths: &[PathBuf]) -> *const *const c_char {
@@ -859,6 +871,9 @@ fn disk_struct(disk: &DiskArgs, strings: &mut Strings) -> kvm_hotplug_disk {
         timeout_ms: milliseconds(disk.place.timeout_ms),
         iothread: strings.keep(disk.iothread.as_ref().and_then(IoThread::text).as_deref()),
         limits: strings.keep(disk.limits.as_ref()),
+        secrets: strings.keep_secrets(&disk.secrets),
+        secret_count: disk.secrets.len(),
+        tls_creds: strings.keep(disk.tls_creds.as_ref()),
         flags: flags(&disk.place, disk.boot_index)
             | read_only
             | share_rw

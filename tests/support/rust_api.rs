@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kvm_hotplug::Error;
-use kvm_hotplug::disk::{Cache, Description, DiskSpec, Format, FormatRequest, Limits as DiskLimits};
+use kvm_hotplug::disk::{
+    Cache, Description, DiskSpec, Format, FormatRequest, Limits as DiskLimits, Secret, Secrets, SourceObjects,
+};
 use kvm_hotplug::guest::{
     self, Access, AddRequest, Apply, ControllerRequest, DeferReason, DeviceInfo, DeviceState, DiskRequest,
     Guest, Listener, Lock, MediumImage, NewMedium, NewSize, NicRequest, Outcome, PendingReason, Placement,
@@ -460,6 +462,12 @@ fn nic_request(nic: &NicArgs) -> Result<NicRequest, Failure> {
 fn disk_request(disk: &DiskArgs) -> Result<DiskRequest, Failure> {
     let mut spec = DiskSpec::new(&disk.path, Format::Raw);
     spec.source = disk.source.as_deref().map(Description::parse).transpose()?;
+    let mut secrets = Secrets::default();
+    for (name, text) in &disk.secrets {
+        secrets.add(name.clone(), Secret::new(text.as_bytes())?)?;
+    }
+    let tls_creds = disk.tls_creds.as_deref().map(SourceObjects::parse_tls).transpose()?;
+    spec.objects = SourceObjects::new(&secrets, tls_creds.unwrap_or_default());
     spec.serial = disk.serial.clone();
     spec.read_only = disk.read_only;
     spec.share_rw = disk.share_rw;
@@ -480,7 +488,7 @@ fn disk_request(disk: &DiskArgs) -> Result<DiskRequest, Failure> {
     if disk.uncached {
         spec.cache = Cache::None;
     }
-    let request = DiskRequest { placement, spec, format };
+    let request = DiskRequest { placement, spec, format, secrets };
     match &disk.ganeti {
         Some(entry) => Ok(request.with_ganeti(GanetiEntry::parse(entry)?)?),
         None => Ok(request),

@@ -86,6 +86,14 @@ type Disk struct {
 	MakeIOThread bool `json:"make_iothread,omitempty"`
 	// Limits are how much I/O the disk may do; nil for as much as it can.
 	Limits DiskLimits `json:"limits,omitempty"`
+	// Secrets are what the nodes of Source name as secrets ("key-secret" and the like), by name. QEMU gets each as an object of
+	// the disk's own. The record has the names alone: each start needs them again, see [Runtime.GiveSecret]. A name that is not
+	// here is the id of an object that QEMU has already.
+	Secrets map[string][]byte `json:"-"`
+	// TLSCreds are what the nodes of Source name as credentials for TLS ("tls-creds"), by name: objects with "qom-type"
+	// ("tls-creds-x509", "tls-creds-psk" or "tls-creds-anon"), "dir" (the directory with the keys and certificates, which QEMU
+	// reads), and where they apply "verify-peer", "priority", "username" and "passwordid" (the name of a secret).
+	TLSCreds map[string]any `json:"tls_creds,omitempty"`
 	// AcceptChain: if the disk is there already, the files that its image is made of now are recorded in place of those that
 	// were, and Backing in place of its rule.
 	AcceptChain bool `json:"accept_chain,omitempty"`
@@ -147,6 +155,9 @@ func (d *Disk) request(memory *arena) C.struct_kvm_hotplug_disk {
 	}
 	request.wwn = C.uint64_t(d.WWN)
 	request.limits = memory.object("Limits", d.Limits)
+	request.secrets = memory.secrets(d.Secrets)
+	request.secret_count = C.size_t(len(d.Secrets))
+	request.tls_creds = memory.object("TLSCreds", d.TLSCreds)
 	request.iothread = memory.optional("the iothread", d.IOThread)
 	if d.MakeIOThread {
 		request.flags |= C.KVM_HOTPLUG_MAKE_IOTHREAD

@@ -934,6 +934,8 @@ const (
 	ProblemCommand ProblemKind = C.KVM_RUNTIME_PROBLEM_COMMAND
 	// ProblemUnfinished: an unfinished add or change; see [Runtime.Unfinished].
 	ProblemUnfinished ProblemKind = C.KVM_RUNTIME_PROBLEM_UNFINISHED
+	// ProblemSecret: a disk has secrets that have not been given for this start; see [Runtime.GiveSecret].
+	ProblemSecret ProblemKind = C.KVM_RUNTIME_PROBLEM_SECRET
 )
 
 var problemKindNames = map[ProblemKind]string{
@@ -951,6 +953,7 @@ var problemKindNames = map[ProblemKind]string{
 	ProblemImageInUse:       "image-in-use",
 	ProblemCommand:          "command",
 	ProblemUnfinished:       "unfinished",
+	ProblemSecret:           "secret",
 }
 
 // String is a name such as "image".

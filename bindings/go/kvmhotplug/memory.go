@@ -14,10 +14,15 @@ import (
 // arena holds the C strings and arrays of one request, and the first thing that was wrong with them.
 type arena struct {
 	memory []unsafe.Pointer
+	erase  [][]byte
 	err    error
 }
 
 func (a *arena) free() {
+	for _, secret := range a.erase {
+		clear(secret)
+	}
+	a.erase = nil
 	for _, pointer := range a.memory {
 		C.free(pointer)
 	}
@@ -70,6 +75,32 @@ func (a *arena) strings(what string, texts []string) **C.char {
 	first := (**C.char)(a.array(len(texts), unsafe.Sizeof((*C.char)(nil))))
 	for index, text := range texts {
 		unsafe.Slice(first, len(texts))[index] = a.required(what, text)
+	}
+	return first
+}
+
+// bytes is a copy that is written over when it is freed.
+func (a *arena) bytes(data []byte) unsafe.Pointer {
+	pointer := a.array(max(len(data), 1), 1)
+	copied := unsafe.Slice((*byte)(pointer), len(data))
+	copy(copied, data)
+	a.erase = append(a.erase, copied)
+	return pointer
+}
+
+func (a *arena) secrets(secrets map[string][]byte) *C.struct_kvm_hotplug_secret {
+	if len(secrets) == 0 {
+		return nil
+	}
+	first := (*C.struct_kvm_hotplug_secret)(a.array(len(secrets), C.sizeof_struct_kvm_hotplug_secret))
+	array := unsafe.Slice(first, len(secrets))
+	for name, data := range secrets {
+		array[0] = C.struct_kvm_hotplug_secret{
+			name:   a.required("the name of a secret", name),
+			data:   a.bytes(data),
+			length: C.size_t(len(data)),
+		}
+		array = array[1:]
 	}
 	return first
 }

@@ -15,7 +15,7 @@ type NBD struct {
 	Port int
 	// Export is its name; empty for the server's default.
 	Export string
-	// TLSCreds is the id of the tls-creds object in QEMU that encrypts the connection; empty for none.
+	// TLSCreds is the name in [Disk.TLSCreds] of what encrypts the connection; empty for none.
 	TLSCreds string
 	// TLSHostname is the name that the server's certificate has to have; empty for Host. Not in QEMU 5.2.
 	TLSHostname string
@@ -33,13 +33,15 @@ type RBD struct {
 	// User, as in "admin" for client.admin, and Conf, the absolute path of the configuration, which QEMU reads; empty for
 	// Ceph's defaults.
 	User, Conf string
+	// KeySecret is the name in [Disk.Secrets] of the user's key, of which a keyring has the base64; empty for Ceph's keyring.
+	KeySecret string
 }
 
 // LUKS is an encrypted image or block device.
 type LUKS struct {
 	// Path is its absolute path.
 	Path string
-	// KeySecret is the id of the secret object in QEMU with its passphrase.
+	// KeySecret is the name in [Disk.Secrets] of its passphrase.
 	KeySecret string
 }
 
@@ -64,12 +66,13 @@ func (r RBD) Source() (json.RawMessage, error) {
 	var memory arena
 	defer memory.free()
 	return memory.source(C.struct_kvm_hotplug_source{
-		rbd_pool:      memory.optional("the pool", r.Pool),
-		rbd_image:     memory.optional("the image", r.Image),
-		rbd_namespace: memory.optional("the namespace", r.Namespace),
-		rbd_snapshot:  memory.optional("the snapshot", r.Snapshot),
-		rbd_user:      memory.optional("the user", r.User),
-		rbd_conf:      memory.optional("Conf", r.Conf),
+		rbd_pool:       memory.optional("the pool", r.Pool),
+		rbd_image:      memory.optional("the image", r.Image),
+		rbd_namespace:  memory.optional("the namespace", r.Namespace),
+		rbd_snapshot:   memory.optional("the snapshot", r.Snapshot),
+		rbd_user:       memory.optional("the user", r.User),
+		rbd_conf:       memory.optional("Conf", r.Conf),
+		rbd_key_secret: memory.optional("KeySecret", r.KeySecret),
 	})
 }
 

@@ -2,6 +2,7 @@ package kvmhotplug_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"example.org/kvm-hotplug/bindings/go/kvmhotplug"
@@ -25,8 +26,8 @@ func TestCommonSources(t *testing.T) {
 			`{"driver":"nbd","open-timeout":3,"server":{"host":"::1","port":"7","type":"inet"},"tls-creds":"t","tls-hostname":"h"}`,
 		},
 		{
-			kvmhotplug.RBD{Pool: "p", Image: "i", Namespace: "n", Snapshot: "s", User: "u", Conf: "/c"},
-			`{"conf":"/c","driver":"rbd","image":"i","namespace":"n","pool":"p","snapshot":"s","user":"u"}`,
+			kvmhotplug.RBD{Pool: "p", Image: "i", Namespace: "n", Snapshot: "s", User: "u", Conf: "/c", KeySecret: "k"},
+			`{"conf":"/c","driver":"rbd","image":"i","key-secret":"k","namespace":"n","pool":"p","snapshot":"s","user":"u"}`,
 		},
 		{
 			kvmhotplug.LUKS{Path: "/srv/a", KeySecret: "key"},
@@ -40,6 +41,27 @@ func TestCommonSources(t *testing.T) {
 	}
 	if _, err := (kvmhotplug.NBD{}).Source(); err == nil {
 		t.Error("a source of nothing was made")
+	}
+}
+
+func TestDiskWithSecret(t *testing.T) {
+	qemu := startQEMU(t, "pc")
+	guest := open(t, qemu.socket)
+	disk := kvmhotplug.Disk{
+		ID:      "data",
+		Source:  json.RawMessage(`{"driver":"nbd","server":{"type":"inet","host":"storage","port":"1"},"tls-creds":"tls"}`),
+		Secrets: map[string][]byte{"password": []byte("sesame")},
+		TLSCreds: map[string]any{
+			"tls": map[string]any{"qom-type": "tls-creds-x509", "dir": "/keys", "passwordid": "password"},
+		},
+	}
+	// The secret has been taken by then.
+	if _, err := guest.AddDisk(within(t, patience), disk); err == nil || !strings.Contains(err.Error(), "/keys/ca-cert.pem") {
+		t.Errorf("credentials that are not there: %v", err)
+	}
+	disk.Secrets = map[string][]byte{"password": nil}
+	if _, err := guest.AddDisk(within(t, patience), disk); err == nil || !strings.Contains(err.Error(), "the secret is empty") {
+		t.Errorf("an empty secret: %v", err)
 	}
 }
 

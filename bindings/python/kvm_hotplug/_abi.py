@@ -576,6 +576,8 @@ class ProblemKind(Enumeration):
     COMMAND = 13
     #: An unfinished add or change; see Runtime.unfinished().
     UNFINISHED = 14
+    #: A disk has secrets that have not been given for this start; see Runtime.give_secret().
+    SECRET = 15
 
 
 class SlotPolicy(Enumeration):
@@ -744,6 +746,14 @@ class kvm_hotplug_nic(Structure):
     ]
 
 
+class kvm_hotplug_secret(Structure):
+    _fields_ = [
+        ("name", c_char_p),
+        ("data", c_void_p),
+        ("length", c_size_t),
+    ]
+
+
 class kvm_hotplug_disk(Structure):
     _fields_ = [
         ("path", c_char_p),
@@ -774,6 +784,9 @@ class kvm_hotplug_disk(Structure):
         ("iothread", c_char_p),
         ("source", c_char_p),
         ("limits", c_char_p),
+        ("secrets", POINTER(kvm_hotplug_secret)),
+        ("secret_count", c_size_t),
+        ("tls_creds", c_char_p),
     ]
 
 
@@ -796,6 +809,7 @@ class kvm_hotplug_source(Structure):
         ("nbd_reconnect_delay", c_uint32),
         ("nbd_open_timeout", c_uint32),
         ("reserved", c_uint32),
+        ("rbd_key_secret", c_char_p),
     ]
 
 
@@ -972,8 +986,9 @@ SIZES = {
     kvm_hotplug_open_options: 16,
     kvm_hotplug_device: 960,
     kvm_hotplug_nic: 152,
-    kvm_hotplug_disk: 160,
-    kvm_hotplug_source: 120,
+    kvm_hotplug_secret: 24,
+    kvm_hotplug_disk: 184,
+    kvm_hotplug_source: 128,
     kvm_hotplug_controller: 56,
     kvm_hotplug_add_batch: 56,
     kvm_hotplug_del_options: 16,
@@ -1203,6 +1218,9 @@ PROTOTYPES = {
     "kvm_boot_free": (None, [POINTER(kvm_boot)]),
     "kvm_runtime_give_tap": (c_int, [
         POINTER(kvm_runtime), c_char_p, POINTER(c_int32), c_size_t, POINTER(POINTER(kvm_hotplug_error)),
+    ]),
+    "kvm_runtime_give_secret": (c_int, [
+        POINTER(kvm_runtime), c_char_p, c_char_p, c_void_p, c_size_t, POINTER(POINTER(kvm_hotplug_error)),
     ]),
     "kvm_runtime_plan_boot": (c_int, [
         POINTER(kvm_runtime), c_uint32, POINTER(kvm_boot_plan), c_size_t,

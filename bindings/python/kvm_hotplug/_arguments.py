@@ -9,6 +9,7 @@ import os
 import time
 from typing import Any, Iterable, Mapping, Optional, Sequence, Union
 
+from . import _abi
 from .errors import invalid
 
 Text = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
@@ -52,6 +53,21 @@ def texts(what: str, values: Sequence[Text]) -> Optional[Any]:
     if not values:
         return None
     return (ctypes.c_char_p * len(values))(*(encoded(what, value) for value in values))
+
+
+def secret_array(secrets: Mapping[str, bytes]) -> Optional[Any]:
+    """An array of secrets, or None for none."""
+    if not secrets:
+        return None
+    made = [
+        _abi.kvm_hotplug_secret(
+            name=encoded("the name of a secret", name),
+            data=ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p),
+            length=len(data),
+        )
+        for name, data in secrets.items()
+    ]
+    return (_abi.kvm_hotplug_secret * len(made))(*made)
 
 
 def integers(values: Iterable[int]) -> Optional[Any]:

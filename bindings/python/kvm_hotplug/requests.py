@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Mapping, Optional, Sequence, Tuple, Union
 
 from . import _abi
 from ._abi import AIO, Backing, Cache, DetectZeroes, Discard, Flag, Format, Incoming, Vhost
-from ._arguments import Text, integers, json_object, number, optional, signed, texts
+from ._arguments import Text, integers, json_object, number, optional, secret_array, signed, texts
 
 #: Names and values of a device's properties.
 Properties = Mapping[str, Union[str, int, bool]]
@@ -225,6 +225,15 @@ class Disk:
     #: of the first one come from this class. The library opens the files and block devices in it, and QEMU
     #: what is behind a network. A qcow2 without "backing" has none. While QEMU connects, it answers nothing.
     source: Optional[Mapping[str, Any]] = None
+    #: What the nodes of the source name as secrets ("key-secret" and the like), by name. QEMU gets each as an
+    #: object of the disk's own. The record has the names alone: each start needs them again, see
+    #: Runtime.give_secret(). A name that is not here is the id of an object that QEMU has already.
+    secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    #: What the nodes of the source name as credentials for TLS ("tls-creds"), by name: objects with "qom-type"
+    #: ("tls-creds-x509", "tls-creds-psk" or "tls-creds-anon"), "dir" (the directory with the keys and
+    #: certificates, which QEMU reads), and where they apply "verify-peer", "priority", "username" and
+    #: "passwordid" (the name of a secret).
+    tls_creds: Optional[Mapping[str, Any]] = None
 
     def _request(self, milliseconds: int = 0) -> _abi.kvm_hotplug_disk:
         place = self.scsi or SCSIAddress()
@@ -256,6 +265,9 @@ class Disk:
             iothread=optional("iothread", self.iothread),
             source=json_object("source", self.source),
             limits=json_object("limits", self.limits),
+            secrets=secret_array(self.secrets),
+            secret_count=len(self.secrets),
+            tls_creds=json_object("tls_creds", self.tls_creds),
             flags=flags(
                 boot_index=self.boot_index is not None,
                 disk_scsi_address=self.scsi is not None,

@@ -236,6 +236,15 @@ class Runtime(Handle):
         array = integers(tap_fds) or (ctypes.c_int32 * 1)()
         self._call(library().kvm_runtime_give_tap, encoded("id", id), array, len(tap_fds))
 
+    def give_secret(self, id: str, name: str, data: bytes) -> None:
+        """Gives a disk a secret of its source for the next start of this record, boot(), also of a migration
+        target. Without all of them that call fails with ErrorKind.STATE, and check() names before which are
+        missing. QEMU reads it from an inherited file in memory, as /proc/self/fd/N, so there has to be a /proc
+        where it starts. A start takes what was given for it; the next one needs it again.
+        """
+        disk, secret = encoded("id", id), encoded("name", name)
+        self._call(library().kvm_runtime_give_secret, disk, secret, data, len(data))
+
     def accept_chain(self, id: str, backing: Backing = Backing.DEFAULT, paths: Sequence[Text] = ()) -> None:
         """Records the present files of a disk's image in place of the recorded ones. While a guest is open
         with the record, call Guest.add_disk() with accept_chain instead.

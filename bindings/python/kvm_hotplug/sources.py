@@ -32,7 +32,7 @@ class NBD:
     port: int = 0
     #: Name of the export; None for the server's default.
     export: Optional[str] = None
-    #: Id of the tls-creds object in QEMU that encrypts the connection; None for none.
+    #: Name in the tls_creds of the Disk of what encrypts the connection; None for none.
     tls_creds: Optional[str] = None
     #: Name that the server's certificate has to have; None for that of host. Not in QEMU 5.2.
     tls_hostname: Optional[str] = None
@@ -71,6 +71,9 @@ class RBD:
     user: Optional[str] = None
     #: Absolute path of the configuration, which QEMU reads; None for Ceph's default.
     conf: Optional[Text] = None
+    #: Name in the secrets of the Disk of the user's key, of which a keyring has the base64; None for Ceph's
+    #: keyring.
+    key_secret: Optional[str] = None
 
     def source(self) -> Dict[str, Any]:
         """The source of a Disk."""
@@ -82,6 +85,7 @@ class RBD:
                 rbd_snapshot=optional("snapshot", self.snapshot),
                 rbd_user=optional("user", self.user),
                 rbd_conf=optional("conf", self.conf),
+                rbd_key_secret=optional("key_secret", self.key_secret),
             )
         )
 
@@ -92,7 +96,7 @@ class LUKS:
 
     #: Absolute path of it.
     path: Text
-    #: Id of the secret object in QEMU with its passphrase.
+    #: Name in the secrets of the Disk of its passphrase.
     key_secret: str
 
     def source(self) -> Dict[str, Any]:

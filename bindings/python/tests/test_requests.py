@@ -64,6 +64,8 @@ VALUES = {
     "outbound": Bandwidth(53, 54),
     "source": {"driver": "null-co"},
     "limits": {"bps-total": 5},
+    "secrets": {"key": b"pass"},
+    "tls_creds": {"tls": {}},
 }
 
 
@@ -86,6 +88,9 @@ def filled(kind: Any) -> Any:
     return kind(**given)
 
 
+SECRET = (b"key", b"pass")
+
+
 class Requests(TestCase):
     def comes(self, request: Any, **other: Any) -> Any:
         """Each field of the struct has the value of the request's, or this other one."""
@@ -97,6 +102,9 @@ class Requests(TestCase):
             found = getattr(struct, name)
             if isinstance(found, bytes):
                 found = found.decode()
+            elif name == "secrets":
+                read = [(found[0].name, ctypes.string_at(found[0].data, found[0].length))]
+                found = read
             elif not isinstance(found, int):
                 found = [found[index] for index in range(len(wanted))]
             self.assertTrue(found, name)
@@ -121,6 +129,9 @@ class Requests(TestCase):
             properties=PROPERTIES,
             source=SOURCE,
             limits='{"bps-total": 5}',
+            secrets=[SECRET],
+            secret_count=1,
+            tls_creds='{"tls": {}}',
         )
         wanted = Flag.DISK_READ_ONLY | Flag.DISK_SHARE_RW | Flag.DISK_SCSI_ADDRESS | Flag.DISK_ACCEPT_CHAIN
         wanted |= Flag.BOOT_INDEX | Flag.LIVE_ONLY | Flag.NO_WAIT | Flag.ADOPT | Flag.MAKE_IOTHREAD
@@ -138,7 +149,10 @@ class Requests(TestCase):
         tls = {"tls-creds": "t", "tls-hostname": "h", "open-timeout": 3}
         self.assertEqual(made, {"driver": "nbd", "server": inet, **tls})
         parts = {"pool": "p", "image": "i", "namespace": "n", "snapshot": "s", "user": "u", "conf": "/c"}
-        self.assertEqual(RBD(**parts).source(), {"driver": "rbd", **parts})
+        parts["key_secret"] = "k"
+        made = RBD(**parts).source()
+        parts["key-secret"] = parts.pop("key_secret")
+        self.assertEqual(made, {"driver": "rbd", **parts})
         made = LUKS("/srv/a", "key").source()
         file = {"driver": "file", "filename": "/srv/a"}
         self.assertEqual(made, {"driver": "luks", "key-secret": "key", "file": file})

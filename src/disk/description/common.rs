@@ -23,7 +23,7 @@ pub struct Nbd<'a> {
     pub port: u16,
     /// Name of the export; the server's default if there is none.
     pub export: Option<&'a str>,
-    /// Id of the `tls-creds-*` object in QEMU by which the connection is encrypted.
+    /// Name of the credentials by which the connection is encrypted.
     pub tls_creds: Option<&'a str>,
     /// Name that the server's certificate has to have, if it is not the host's.
     pub tls_hostname: Option<&'a str>,
@@ -48,6 +48,8 @@ pub struct Rbd<'a> {
     pub user: Option<&'a str>,
     /// Absolute path of the configuration, which QEMU reads by itself.
     pub conf: Option<&'a str>,
+    /// Name of the secret with the user's key.
+    pub key_secret: Option<&'a str>,
 }
 
 /// An encrypted image or block device.
@@ -55,7 +57,7 @@ pub struct Rbd<'a> {
 pub struct Luks<'a> {
     /// Absolute path of it.
     pub path: &'a str,
-    /// Id of the `secret` object in QEMU with its passphrase.
+    /// Name of the secret with its passphrase.
     pub key_secret: &'a str,
 }
 
@@ -97,8 +99,9 @@ impl Nbd<'_> {
 impl Rbd<'_> {
     /// Whether anything of it is.
     pub fn is_given(&self) -> bool {
-        let Self { pool, namespace, image, snapshot, user, conf } = *self;
-        !pool.is_empty() || !image.is_empty() || [namespace, snapshot, user, conf].iter().any(Option::is_some)
+        let Self { pool, namespace, image, snapshot, user, conf, key_secret } = *self;
+        let further = [namespace, snapshot, user, conf, key_secret];
+        !pool.is_empty() || !image.is_empty() || further.iter().any(Option::is_some)
     }
 
     /// The node.
@@ -114,6 +117,7 @@ impl Rbd<'_> {
             ("snapshot", self.snapshot.into()),
             ("user", self.user.into()),
             ("conf", self.conf.into()),
+            ("key-secret", self.key_secret.into()),
         ]))
     }
 }

@@ -150,6 +150,7 @@ fn record_is_compact_and_tolerant() {
 fn every_other_setting() -> DiskSpec {
     DiskSpec {
         source: serde_json::from_value(serde_json::json!({"driver": "null-co"})).unwrap(),
+        objects: serde_json::from_value(serde_json::json!({"secrets": ["key"]})).unwrap(),
         path: "/b".into(),
         uri: Some("rbd:rbd/b".into()),
         format: Format::Qcow2,
@@ -188,19 +189,19 @@ fn record_round_trips() {
     assert_eq!(serde_json::from_value::<DiskSpec>(json).unwrap(), all);
 }
 
-/// Each setting alone is noticed, under its own name in the record.
+/// Each setting alone is noticed, under its own name in the record, or as requests call it.
 #[test]
 fn conflicts_name_the_setting() {
     let base = serde_json::to_value(spec()).unwrap();
     let other = serde_json::to_value(every_other_setting()).unwrap();
-    assert_eq!(other.as_object().unwrap().len(), 24, "a new setting belongs into this test");
+    assert_eq!(other.as_object().unwrap().len(), 25, "a new setting belongs into this test");
     for (name, value) in other.as_object().unwrap() {
         let mut changed = base.clone();
         changed[name] = value.clone();
         let changed: DiskSpec = serde_json::from_value(changed).unwrap();
         let expected = (!["probe_backing", "chain", "backing", "overlay", "tray_open"]
             .contains(&name.as_str()))
-        .then_some(name.as_str());
+        .then_some(if name == "objects" { "secret or tls_creds" } else { name.as_str() });
         assert_eq!(changed.conflict_with(&spec()), expected);
     }
     assert_eq!(spec().conflict_with(&spec()), None);

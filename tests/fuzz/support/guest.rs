@@ -11,7 +11,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use super::{Answer, Peer, Reaction};
-use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest};
+use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest, Secrets};
 use kvm_hotplug::guest::{DiskRequest, Guest, Placement, Removal};
 use kvm_hotplug::ids::DeviceId;
 use kvm_hotplug::log::Log;
@@ -75,7 +75,10 @@ fn call(guest: &Guest, letter: u8, image: &Path) {
         b'a' => {
             let spec = DiskSpec { share_rw: true, ..DiskSpec::new(image, Format::Raw) };
             let placement = Placement { id: DeviceId::parse("new").ok(), ..Placement::default() };
-            let _ = guest.add_disk(&DiskRequest { placement, spec, format: FormatRequest::Raw }, TIMEOUT);
+            let _ = guest.add_disk(
+                &DiskRequest { placement, spec, format: FormatRequest::Raw, secrets: Secrets::default() },
+                TIMEOUT,
+            );
         }
         b'u' => unplug("old", true),
         b'n' => unplug("new", false),

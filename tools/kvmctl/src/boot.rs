@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::cli::{BootArguments, values};
 use crate::failure::{Result, Status};
+use crate::request::secret;
 use crate::session::Session;
 
 /// Root ports that are left for devices to come, unless it is said otherwise.
@@ -46,6 +47,9 @@ pub(crate) fn boot(session: &mut Session<'_>, arguments: BootArguments) -> Resul
         let queues = fds.iter().map(|fd| duplicate(*fd, &format!("--tap {nic}")));
         let queues = queues.collect::<kvm_hotplug::error::Result<Vec<_>>>()?;
         session.record()?.give_tap(nic, queues)?;
+    }
+    for (disk, file) in &arguments.secret {
+        session.record()?.give_secret(disk, &file.name, secret(file)?)?;
     }
     if arguments.print {
         let command = session.record()?.plan_command(request)?;

@@ -1,10 +1,15 @@
 //! The requests that the library takes, of what the command line says.
 
+use std::fs::File;
+use std::io::Read;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use kvm_hotplug::Error;
-use kvm_hotplug::disk::{DiskSpec, Format, FormatRequest, Limits as DiskLimits, SCSI_CD};
+use kvm_hotplug::disk::secrets::MOST_BYTES;
+use kvm_hotplug::disk::{
+    DiskSpec, Format, FormatRequest, Limits as DiskLimits, SCSI_CD, Secret, Secrets, SourceObjects,
+};
 use kvm_hotplug::guest::{
     ControllerRequest, DiskRequest, NicRequest, PlaceRequest, Placement, Removal, TapSource,
 };
@@ -15,7 +20,7 @@ use kvm_hotplug::slots::scsi::ControllerSpec;
 use kvm_hotplug::sorted;
 use serde_json::Value;
 
-use crate::cli::values::rule;
+use crate::cli::values::{SecretFile, rule};
 use crate::cli::{
     DiskArguments, IoThreadArguments, LimitArguments, NicArguments, PlaceArguments, RemovalArguments,
     ScsiArguments,
@@ -78,9 +83,24 @@ fn image(arguments: &DiskArguments) -> Result<PathBuf> {
     std::path::absolute(given).map_err(|error| Error::host(error, format!("find {given}")).into())
 }
 
+/// The whole content of a file. One that is too long is not read to its end.
+pub(crate) fn secret(file: &SecretFile) -> Result<Secret> {
+    let about = format!("--secret {}={}", file.name, file.path);
+    let mut content = Vec::new();
+    let most = u64::try_from(MOST_BYTES).unwrap_or_default() + 1;
+    let read = File::open(&file.path).and_then(|opened| opened.take(most).read_to_end(&mut content));
+    read.map_err(|error| Error::host(error, about.clone()))?;
+    Ok(Secret::new(&content).map_err(|error| error.context(about))?)
+}
+
 pub(crate) fn disk(arguments: &DiskArguments) -> Result<DiskRequest> {
     let mut spec = DiskSpec::new(image(arguments)?, Format::Raw);
     spec.source = arguments.source.given().cloned();
+    let mut secrets = Secrets::default();
+    for file in &arguments.source.secret {
+        secrets.add(file.name.clone(), secret(file)?)?;
+    }
+    spec.objects = SourceObjects::new(&secrets, arguments.source.tls_creds.clone().unwrap_or_default());
     spec.read_only = arguments.read_only;
     spec.share_rw = arguments.share_rw;
     spec.serial.clone_from(&arguments.serial);
@@ -105,7 +125,7 @@ pub(crate) fn disk(arguments: &DiskArguments) -> Result<DiskRequest> {
     let placement = if spec.is_scsi() { place.on_scsi()? } else { place.on_pci()? };
     let (accept_chain, adopt) = (arguments.accept_chain, arguments.adopt);
     let placement = Placement { accept_chain, adopt, ..further(&arguments.place, placement)? };
-    Ok(DiskRequest { placement, spec, format: arguments.format.unwrap_or(FormatRequest::Raw) })
+    Ok(DiskRequest { placement, spec, secrets, format: arguments.format.unwrap_or(FormatRequest::Raw) })
 }
 
 pub(crate) fn controller(arguments: &ScsiArguments) -> Result<ControllerRequest> {

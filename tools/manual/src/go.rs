@@ -98,6 +98,7 @@ const WORDS: &[(&str, &str)] = &[
     ("kvm_hotplug_next_event_json()", "[Guest.NextEvent]"),
     ("kvm_hotplug_repair()", "[Guest.Repair]"),
     ("kvm_hotplug_verify()", "[Guest.Verify]"),
+    ("kvm_runtime_give_secret()", "[Runtime.GiveSecret]"),
     ("kvm_runtime_set_backing()", "[Runtime.SetBacking]"),
     ("kvm_runtime_unfinished()", "[Runtime.Unfinished]"),
     ("KVM_HOTPLUG_NO_WAIT", "NoWait"),

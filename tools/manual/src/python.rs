@@ -56,6 +56,7 @@ const WORDS: &[(&str, &str)] = &[
     ("kvm_runtime_check()", "Runtime.check()"),
     ("kvm_runtime_load_readonly()", "without the lock, for reading only"),
     ("kvm_runtime_open()", "Runtime.load()"),
+    ("kvm_runtime_give_secret()", "Runtime.give_secret()"),
     ("kvm_runtime_set_backing()", "Runtime.set_backing()"),
     ("kvm_runtime_unfinished()", "Runtime.unfinished()"),
     ("kvm_boot_fds() has no descriptors, and kvm_boot_inherit() fails", "Boot.fds is empty"),

@@ -84,6 +84,7 @@ impl Model {
 
     /// Opens what a node and the nodes below it name; a backing image is read-only.
     fn open_below(&mut self, node: &Wanted<'_>, opened: &mut Opened) -> Result<(), QmpError> {
+        self.check_named(node.options)?;
         let read_only = node.read_only || node.options.get("read-only") == Some(&Value::Bool(true));
         let filename = node.options.get("filename").and_then(Value::as_str);
         if let Some(filename) = filename {

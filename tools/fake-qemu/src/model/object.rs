@@ -1,4 +1,5 @@
-//! Objects that devices are made with: iothreads and throttle groups; and the limits of disks without one.
+//! Objects that devices are made with: iothreads, throttle groups, secrets and credentials for TLS; and the
+//! limits of disks without a group.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,10 @@ use crate::command::{Answer, QmpError};
 const MAPPING: &str = "iothread-vq-mapping";
 
 /// Types that are known here.
-const TYPES: [&str; 2] = ["iothread", "throttle-group"];
+const TYPES: [&str; 6] =
+    ["iothread", SECRET, "throttle-group", "tls-creds-anon", "tls-creds-psk", "tls-creds-x509"];
+
+const SECRET: &str = "secret";
 
 const RATES: [&str; 6] = ["bps-total", "bps-read", "bps-write", "iops-total", "iops-read", "iops-write"];
 
@@ -36,12 +40,16 @@ impl Model {
         if kind == "throttle-group" {
             made["limits"] = with(&no_limits(), arguments.get("limits"))?;
         }
+        if kind == SECRET && arguments.get("data").is_none() && arguments.get("file").is_none() {
+            return Err(QmpError::generic("Either 'file' or 'data' must be provided"));
+        }
         self.objects.insert(id.to_owned(), made);
         Ok(json!({}))
     }
 
     /// QEMU deletes an iothread that a device uses: the thread goes on, and nothing has its name any more. A
-    /// throttle group stays as long as a node is limited by it.
+    /// throttle group stays as long as a node is limited by it. A node needs the secret that it names only
+    /// while it is opened, and holds its credentials by itself.
     pub(super) fn object_del(&mut self, id: &str) -> Answer {
         if !self.objects.contains_key(id) {
             return Err(QmpError::generic(format!("object '{id}' not found")));
@@ -88,6 +96,30 @@ impl Model {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The secret of an encrypted image, and the credentials of a connection, that a new node names.
+    pub(super) fn check_named(&self, options: &Value) -> Result<(), QmpError> {
+        let kind = |id: &str| self.objects.get(id).and_then(|one| one.get("qom-type")?.as_str());
+        let named = |member: &str| options.get(member).and_then(Value::as_str);
+        if options.get("driver") == Some(&json!("luks")) {
+            let id = named("key-secret").unwrap_or_default();
+            match kind(id) {
+                Some(SECRET) => {}
+                Some(_) => return Err(QmpError::generic(format!("Object with id '{id}' is not a secret"))),
+                None => return Err(QmpError::generic(format!("No secret with id '{id}'"))),
+            }
+        }
+        if let Some(id) = named("tls-creds") {
+            match kind(id) {
+                Some(kind) if kind.starts_with("tls-creds-") => {}
+                Some(_) => {
+                    return Err(QmpError::generic(format!("Object with id '{id}' is not TLS credentials")));
+                }
+                None => return Err(QmpError::generic(format!("No TLS credentials with id '{id}'"))),
+            }
+        }
+        Ok(())
     }
 
     /// What `qom-list` says of them.

@@ -3,7 +3,7 @@
 use clap::{ArgGroup, Args, ValueHint};
 use kvm_hotplug::disk::{Aio, Cache, Description, DetectZeroes, Discard, FormatRequest};
 use kvm_hotplug::net::vhost::VhostMode;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::sources;
 use super::values::{self, Backing};
@@ -107,12 +107,19 @@ pub(crate) struct SourceArguments {
     /// reconnect-delay=SECONDS, open-timeout=SECONDS
     #[arg(long, value_name = "SERVER[,...]", group = "image", value_parser = sources::nbd)]
     nbd: Option<Description>,
-    /// Image in Ceph: POOL/IMAGE or POOL/NAMESPACE/IMAGE, then snapshot=, user=, conf=
+    /// Image in Ceph: POOL/IMAGE or POOL/NAMESPACE/IMAGE, then snapshot=, user=, conf=, key-secret=
     #[arg(long, value_name = "IMAGE[,...]", group = "image", value_parser = sources::rbd)]
     rbd: Option<Description>,
-    /// Encrypted image or block device: its absolute path, then key-secret=ID of the secret in QEMU
-    #[arg(long, value_name = "FILE,key-secret=ID", group = "image", value_parser = sources::luks)]
+    /// Encrypted image or block device: its absolute path, then key-secret=NAME of its --secret
+    #[arg(long, value_name = "FILE,key-secret=NAME", group = "image", value_parser = sources::luks)]
     luks: Option<Description>,
+    /// A secret that the source names: the content of a file, byte by byte; may be repeated
+    #[arg(long, value_name = "NAME=FILE", value_parser = values::secret)]
+    pub(crate) secret: Vec<values::SecretFile>,
+    /// Credentials for TLS that the source names, by name, such as
+    /// {"tls": {"qom-type": "tls-creds-x509", "dir": "/etc/pki/qemu"}}
+    #[arg(long, value_name = "JSON", value_parser = sources::tls_creds)]
+    pub(crate) tls_creds: Option<Map<String, Value>>,
 }
 
 impl SourceArguments {

@@ -461,6 +461,9 @@ pub(crate) struct BootArguments {
     /// each queue
     #[arg(long, value_name = "ID=FD[,FD...]", value_parser = values::tap)]
     pub(crate) tap: Vec<values::GivenTap>,
+    /// A secret of a disk: the content of a file, byte by byte; may be repeated
+    #[arg(long, value_name = "ID:NAME=FILE", value_parser = values::secret_of)]
+    pub(crate) secret: Vec<(String, values::SecretFile)>,
     /// Where QEMU listens for QMP this time, an absolute path; the record keeps its own
     #[arg(long, value_name = "QMP", value_hint = ValueHint::FilePath)]
     pub(crate) monitor: Option<String>,

@@ -1,9 +1,10 @@
 //! Sources of disks that are no path.
 
 use kvm_hotplug::Error;
-use kvm_hotplug::disk::Description;
 use kvm_hotplug::disk::description::common::{Luks, Nbd, Rbd};
+use kvm_hotplug::disk::{Description, SourceObjects};
 use kvm_hotplug::model::option;
+use serde_json::{Map, Value};
 
 /// What is read, or what is wrong with it.
 type Read = std::result::Result<Description, String>;
@@ -37,6 +38,10 @@ pub(crate) fn source(text: &str) -> Read {
     Description::parse(text).map_err(said)
 }
 
+pub(crate) fn tls_creds(text: &str) -> std::result::Result<Map<String, Value>, String> {
+    SourceObjects::parse_tls(text).map_err(said)
+}
+
 pub(crate) fn nbd(text: &str) -> Read {
     let known = ["export", "tls-creds", "tls-hostname", "reconnect-delay", "open-timeout"];
     let members = Members::read(text, "server", &known)?;
@@ -64,7 +69,7 @@ pub(crate) fn nbd(text: &str) -> Read {
 }
 
 pub(crate) fn rbd(text: &str) -> Read {
-    let members = Members::read(text, "image", &["snapshot", "user", "conf"])?;
+    let members = Members::read(text, "image", &["snapshot", "user", "conf", "key-secret"])?;
     let path: Vec<&str> = members.text("image").unwrap_or_default().split('/').collect();
     let (pool, namespace, image) = match path.as_slice() {
         [pool, image] => (*pool, None, *image),
@@ -72,7 +77,8 @@ pub(crate) fn rbd(text: &str) -> Read {
         _ => return Err("it does not begin with POOL/IMAGE or POOL/NAMESPACE/IMAGE".to_owned()),
     };
     let (snapshot, user, conf) = (members.text("snapshot"), members.text("user"), members.text("conf"));
-    Rbd { pool, namespace, image, snapshot, user, conf }.description().map_err(said)
+    let key_secret = members.text("key-secret");
+    Rbd { pool, namespace, image, snapshot, user, conf, key_secret }.description().map_err(said)
 }
 
 pub(crate) fn luks(text: &str) -> Read {
@@ -97,9 +103,9 @@ mod tests {
             let server = json!({"type": "inet", "host": host, "port": "1234"});
             assert_eq!(nbd(text).unwrap().to_value(), json!({"driver": "nbd", "server": server}));
         }
-        let image = rbd("vms/blue/web,user=admin,conf=/etc/ceph/a.conf").unwrap().to_value();
+        let image = rbd("vms/blue/web,user=admin,conf=/etc/ceph/a.conf,key-secret=k").unwrap().to_value();
         let expected = json!({"driver": "rbd", "pool": "vms", "namespace": "blue", "image": "web", "user": "admin",
-            "conf": "/etc/ceph/a.conf"});
+            "conf": "/etc/ceph/a.conf", "key-secret": "k"});
         assert_eq!(image, expected);
         for wrong in
             ["", "unix:a", "storage", ":1", "storage:x", "storage:1,size=3", "storage:1,open-timeout=x"]

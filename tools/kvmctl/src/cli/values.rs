@@ -205,6 +205,32 @@ pub(crate) fn tap(text: &str) -> std::result::Result<GivenTap, String> {
     }
 }
 
+/// A file with a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SecretFile {
+    /// The name that the source has for it.
+    pub(crate) name: String,
+    pub(crate) path: String,
+}
+
+/// A secret of the disk that is added.
+pub(crate) fn secret(text: &str) -> std::result::Result<SecretFile, String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+            Ok(SecretFile { name: name.to_owned(), path: path.to_owned() })
+        }
+        _ => Err("not of the form NAME=FILE".to_owned()),
+    }
+}
+
+/// A disk, and a secret of it.
+pub(crate) fn secret_of(text: &str) -> std::result::Result<(String, SecretFile), String> {
+    match text.split_once(':').map(|(disk, rest)| (disk, secret(rest))) {
+        Some((disk, Ok(secret))) if !disk.is_empty() => Ok((disk.to_owned(), secret)),
+        _ => Err("not of the form ID:NAME=FILE".to_owned()),
+    }
+}
+
 /// A rule for backing files.
 pub(crate) fn backing(text: &str) -> std::result::Result<Backing, String> {
     match (text, text.split_once(':')) {
@@ -297,6 +323,16 @@ mod tests {
         assert_eq!(tap("lan=5,7"), Ok(given("lan", &[5, 7])));
         for text in ["", "lan", "lan=", "=5", "lan=5,", "lan=-1", "lan=x"] {
             assert!(tap(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn secrets() {
+        let file = SecretFile { name: "key".to_owned(), path: "/run/a=b".to_owned() };
+        assert_eq!(secret("key=/run/a=b"), Ok(file.clone()));
+        assert_eq!(secret_of("data:key=/run/a=b"), Ok(("data".to_owned(), file)));
+        for text in ["", "key", "key=", "=/run/a", "data:", "data:key", ":key=a"] {
+            assert!(secret(text).is_err() || secret_of(text).is_err(), "{text}");
         }
     }
 
