@@ -796,6 +796,17 @@ struct kvm_hotplug_nic {
      *  of the tap). */
     uint64_t outbound_average;
     uint64_t outbound_burst; /**< Bytes that it may send at once, likewise. */
+    /** In the place of a tap: a netdev as QEMU describes it (Netdev in its QMP reference) without its id,
+     *  as JSON text of at most 8 KiB, such as {"type": "user", "hostfwd": [{"str":
+     *  "tcp:127.0.0.1:2222-:22"}]}; NULL for a tap. The types are user, stream and dgram (QEMU 7.2 or
+     *  later), and vhost-user. QEMU opens what is behind it by itself, also after a boot or migration. A
+     *  vhost-user has addr, the Unix socket of its backend, in the place of chardev, which the library
+     *  makes. It is refused in a guest whose memory is not shared (-EOPNOTSUPP). The backend has to
+     *  answer: QEMU and its guest stand still until it has. Not together with bridge, ifname, tap_fds,
+     *  tap_owner, netns, limits, or vhost that is required; queues only for a vhost-user (-EINVAL).
+     *  Members that reach the host in another way (smb, tftp, guestfwd) are refused, too. -EOPNOTSUPP:
+     *  this QEMU does not have the type. Not in a Ganeti list (-EINVAL). */
+    const char *netdev;
 };
 
 /** Plugs a NIC into the guest and records it: opens a tap (multi-queue if requested), attaches it to its

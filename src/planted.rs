@@ -26,6 +26,8 @@ pub enum Fault {
     ChangeNotLogged,
     /// A netdev stays when its add is taken back.
     NetdevIsForgotten,
+    /// A chardev stays when the add of its netdev is taken back.
+    ChardevIsForgotten,
     /// An object that several devices need goes with the first of them.
     ObjectGoesEarly,
     /// An object stays when the device that it was made for has gone.
@@ -50,7 +52,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::EventIsBelieved,
         Self::JournalClearedFirst,
         Self::BackendGoesEarly,
@@ -62,6 +64,7 @@ impl Fault {
         Self::RemovalNotLogged,
         Self::ChangeNotLogged,
         Self::NetdevIsForgotten,
+        Self::ChardevIsForgotten,
         Self::ObjectGoesEarly,
         Self::ObjectIsForgotten,
         Self::TapGoesEarly,

@@ -136,7 +136,7 @@ fn all_is_well(scenario: &Scenario) {
     }
 }
 
-const SCENARIOS: [Scenario; 17] = [
+const SCENARIOS: [Scenario; 18] = [
     Scenario::new(
         "nic",
         &[Call::AddNic("lan", 1, "br0"), Call::Remove("lan"), Call::AddNic("lan", 2, "br0"), Call::Process],
@@ -191,6 +191,20 @@ const SCENARIOS: [Scenario; 17] = [
             Call::Remove("data"),
             Call::AddThreaded("data", "one.img", Some("io")),
             Call::RemoveBoth("data", "more"),
+        ],
+        0,
+    )
+    .shallow(),
+    // Its netdev has a chardev, which is made before it.
+    Scenario::new(
+        "vhost_user",
+        &[
+            Call::AddVhostUser("lan", 1),
+            Call::SetLink("lan", false),
+            Call::Remove("lan"),
+            Call::AddVhostUser("lan", 2),
+            Call::Restart,
+            Call::Remove("lan"),
         ],
         0,
     )
@@ -331,6 +345,11 @@ fn changes() {
 #[test]
 fn medium() {
     scenario("medium");
+}
+
+#[test]
+fn vhost_user() {
+    scenario("vhost_user");
 }
 
 #[test]

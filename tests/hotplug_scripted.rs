@@ -44,6 +44,8 @@ mod looking;
 mod many;
 #[path = "hotplug_scripted/migrating.rs"]
 mod migrating;
+#[path = "hotplug_scripted/netdevs.rs"]
+mod netdevs;
 #[path = "hotplug_scripted/passthrough_and_events.rs"]
 mod passthrough_and_events;
 #[path = "hotplug_scripted/properties.rs"]
@@ -86,6 +88,7 @@ use limits::*;
 use looking::*;
 use many::*;
 use migrating::*;
+use netdevs::*;
 use passthrough_and_events::*;
 use properties::*;
 use removing::*;
@@ -195,6 +198,13 @@ through_every_api! {
     secrets_that_cannot_be_are_refused,
     a_text_has_secrets,
     a_start_needs_the_secrets_again,
+    // netdevs
+    a_netdev_is_in_the_place_of_a_tap,
+    a_vhost_user_comes_and_goes_with_its_chardev,
+    a_vhost_user_needs_memory_that_is_shared,
+    netdevs_that_cannot_be_are_refused_before_anything_is_done,
+    a_wanted_list_has_netdevs,
+    a_stream_that_is_not_connected_is_a_difference,
     // removing
     a_removal_is_done_when_the_guest_has_let_go,
     qemu_is_not_the_last_to_close_a_tap_made_here,

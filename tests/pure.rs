@@ -44,6 +44,7 @@ const ALLOWED: &[&str] = &[
     "crate::net::identity::TapIdentity",
     "crate::net::limits::LimitChange",
     "crate::net::models",
+    "crate::net::netdev::Netdev",
     "crate::net::share::Taps",
     "crate::net::spec::NicSpec",
     "crate::net::tap::TapRequest",

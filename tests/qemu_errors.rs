@@ -97,6 +97,25 @@ fn names_and_places(shown: &mut Shown) {
     }
 }
 
+/// Chardevs, and types of netdevs.
+fn netdevs(shown: &mut Shown) {
+    let socket = tempfile::tempdir().unwrap();
+    let path = socket.path().join("socket");
+    let _listener = UnixListener::bind(&path).unwrap();
+    let mut qemu = Qemu::start("pc", &["-chardev", "null,id=used", "-device", "virtio-serial-pci,id=serial"]);
+    let none = json!({"type": "nosuch", "id": "net"});
+    shown.refuses(&mut qemu, "netdev_add", none, Refusal::NoDriver);
+    let address = json!({"type": "unix", "data": {"path": path}});
+    let backend = json!({"type": "socket", "data": {"addr": address, "server": false}});
+    let chardev = json!({"id": "net", "backend": backend});
+    qemu.works("chardev-add", chardev.clone());
+    shown.refuses(&mut qemu, "chardev-add", chardev, Refusal::DuplicateBackend);
+    qemu.works("device_add", json!({"driver": "virtconsole", "chardev": "used", "bus": "serial.0"}));
+    shown.refuses(&mut qemu, "chardev-remove", json!({"id": "used"}), Refusal::InUse);
+    qemu.works("chardev-remove", json!({"id": "net"}));
+    shown.refuses(&mut qemu, "chardev-remove", json!({"id": "net"}), Refusal::Absent);
+}
+
 /// QEMU looks for the driver before the name, and at the name before it opens anything. Whether a module
 /// could be shown to be missing.
 fn drivers(shown: &mut Shown) -> bool {
@@ -278,6 +297,7 @@ fn migrating(shown: &mut Shown) {
 #[test]
 fn each_refusal_that_needs_no_guest_is_in_the_table_and_the_other_way_round() {
     let mut shown = Shown::default();
+    netdevs(&mut shown);
     names_and_places(&mut shown);
     let lacks_module = drivers(&mut shown);
     what_is_not_there(&mut shown);

@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, BackendName, DeviceId};
 use crate::model::{CommandLine, Device, DeviceKind, Presence, Record, Spec};
 use crate::net;
+use crate::net::netdev::Netdev;
 use crate::net::spec::NicSpec;
 use crate::qmp::Version;
 use crate::sorted;
@@ -133,7 +134,7 @@ impl<'a> Builder<'a> {
         };
         self.add_helpers(device, host)?;
         let arguments = match (host.open(&device.id, &mut device.spec)?, &device.spec) {
-            (backend @ Backend::Taps { .. }, Spec::Nic(spec)) => {
+            (backend @ (Backend::Taps { .. } | Backend::Netdev), Spec::Nic(spec)) => {
                 self.add_netdev(&id, spec, backend)?;
                 address.pci().map(|address| net::args::device_args(&id, address, spec))
             }
@@ -173,9 +174,15 @@ impl<'a> Builder<'a> {
     }
 
     fn add_netdev(&mut self, id: &DeviceId, spec: &NicSpec, backend: Backend) -> Result<()> {
-        let Backend::Taps { taps, vhost } = backend else { return Ok(()) };
+        let (taps, vhost) = match backend {
+            Backend::Taps { taps, vhost } => (taps, vhost),
+            _ => (Vec::new(), Vec::new()),
+        };
         let taps: Vec<String> = taps.into_iter().map(|fd| self.pass(fd).to_string()).collect();
         let vhost: Vec<String> = vhost.into_iter().map(|fd| self.pass(fd).to_string()).collect();
+        if let Some(chardev) = spec.netdev.as_ref().and_then(Netdev::chardev) {
+            self.add_object(Object::Chardev, &chardev.members(id.as_str()))?;
+        }
         self.add_object(Object::Netdev, &net::args::netdev_args_over(id, spec, &taps, &vhost))
     }
 

@@ -61,6 +61,8 @@ pub(super) enum Backend {
         /// The same, or nothing for a NIC without vhost.
         vhost: Vec<Option<OwnedFd>>,
     },
+    /// Of a NIC whose netdev has no tap: QEMU opens what is behind it.
+    Netdev,
     /// Of a disk.
     Image(Image),
     /// Of a SCSI controller.
@@ -103,6 +105,7 @@ impl<'a> Host<'a> {
     /// Opens it; the settings are told which the new tap of a NIC is, and which files an image is made of.
     pub(super) fn open(&self, id: &DeviceId, spec: &mut Spec) -> Result<Backend> {
         match spec {
+            Spec::Nic(spec) if spec.netdev.is_some() => Ok(Backend::Netdev),
             Spec::Nic(spec) if self.purpose == Purpose::Plan => Ok(planned(spec)),
             Spec::Nic(spec) => self.open_nic(id, spec),
             Spec::Disk(spec) => self.open_disk(spec).map(Backend::Image),

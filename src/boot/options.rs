@@ -26,6 +26,8 @@ pub(super) enum Object {
     Device,
     /// An object that devices need.
     Helper,
+    /// The socket of a netdev; no JSON (5.2 to 11.1).
+    Chardev,
 }
 
 impl Object {
@@ -36,6 +38,7 @@ impl Object {
             Self::Netdev => "-netdev",
             Self::Device => "-device",
             Self::Helper => "-object",
+            Self::Chardev => "-chardev",
         }
     }
 
@@ -50,21 +53,30 @@ impl Object {
             Self::Netdev => NETDEV_JSON,
             Self::Device => DEVICE_JSON,
             Self::Helper => OBJECT_JSON,
+            Self::Chardev => return false,
         };
         // Every version takes the other form.
         qemu.is_some_and(|version| version >= since)
     }
 
     /// Without objects in it. The limits of a throttle group have names of their own there, which every QEMU
-    /// knows (5.2 to 11.1).
-    fn flat(self, arguments: &Map<String, Value>) -> Map<String, Value> {
-        let mut flat = Map::new();
+    /// knows (5.2 to 11.1). In a netdev, a member of an object is named by both, and one that is a list of
+    /// texts stands once for each of them.
+    fn flat(self, arguments: &Map<String, Value>) -> Vec<(String, &Value)> {
+        let mut flat = Vec::new();
         for (key, value) in arguments {
             match value {
                 Value::Object(limits) if self == Self::Helper && key == LIMITS => {
-                    flat.extend(limits.iter().map(|(name, value)| (format!("x-{name}"), value.clone())));
+                    flat.extend(limits.iter().map(|(name, value)| (format!("x-{name}"), value)));
                 }
-                _ => drop(flat.insert(key.clone(), value.clone())),
+                Value::Object(members) if self == Self::Netdev => {
+                    let inner = self.flat(members).into_iter();
+                    flat.extend(inner.map(|(name, value)| (format!("{key}.{name}"), value)));
+                }
+                Value::Array(list) if self == Self::Netdev => {
+                    flat.extend(list.iter().map(|one| (key.clone(), one.get("str").unwrap_or(one))));
+                }
+                _ => flat.push((key.clone(), value)),
             }
         }
         flat
@@ -75,6 +87,7 @@ impl Object {
         match self {
             Self::Netdev => "type",
             Self::Helper => "qom-type",
+            Self::Chardev => "backend",
             Self::Blockdev | Self::Device => "driver",
         }
     }
@@ -82,16 +95,14 @@ impl Object {
     /// The argument as this QEMU reads it; a QEMU of unknown version gets what all of them read.
     pub(super) fn write(self, arguments: &Map<String, Value>, qemu: Option<Version>) -> Result<String> {
         // Each QEMU that has a property for a list takes JSON.
-        let needs_json = qemu.is_none() && arguments.values().any(Value::is_array);
+        let needs_json = qemu.is_none() && self != Self::Netdev && arguments.values().any(Value::is_array);
         if self.takes_json(qemu) || needs_json {
             return Ok(Self::json(arguments));
         }
-        let flat = self.flat(arguments);
-        let arguments = &flat;
+        let (first, rest): (Vec<_>, Vec<_>) =
+            self.flat(arguments).into_iter().partition(|(key, _)| key == self.first());
         let mut text = String::new();
-        let first = arguments.get_key_value(self.first());
-        for (key, value) in first.into_iter().chain(arguments.iter().filter(|(key, _)| *key != self.first()))
-        {
+        for (key, value) in first.iter().chain(&rest) {
             if !text.is_empty() {
                 text.push(',');
             }
@@ -170,6 +181,19 @@ mod tests {
             "qom-type=throttle-group,id=g,x-bps-read=9,x-bps-read-max=10"
         );
         assert_eq!(Object::Helper.write(&group, NEW).unwrap(), Value::from(group.clone()).to_string());
+        let socket = json!({"type": "unix", "path": "/a,b"});
+        let stream = map(json!({"id": "n", "type": "stream", "addr": socket, "server": false}));
+        let text = "type=stream,addr.path=/a,,b,addr.type=unix,id=n,server=off";
+        assert_eq!(Object::Netdev.write(&stream, None).unwrap(), text);
+        let ports = json!([{"str": "tcp::1-:2"}, {"str": "udp::3-:4"}]);
+        let user = map(json!({"id": "n", "type": "user", "hostfwd": ports}));
+        for version in [None, OLD] {
+            let text = "type=user,hostfwd=tcp::1-:2,hostfwd=udp::3-:4,id=n";
+            assert_eq!(Object::Netdev.write(&user, version).unwrap(), text);
+        }
+        assert_eq!(Object::Netdev.write(&user, NEW).unwrap(), Value::from(user.clone()).to_string());
+        let chardev = map(json!({"backend": "socket", "id": "n", "path": "/a,b"}));
+        assert_eq!(Object::Chardev.write(&chardev, NEW).unwrap(), "backend=socket,id=n,path=/a,,b");
         let between = Some(Version { major: 6, minor: 2, micro: 0 });
         assert!(Object::Device.takes_json(between) && !Object::Netdev.takes_json(between));
     }

@@ -15,6 +15,7 @@ use crate::ids::{IfName, MacAddr};
 use crate::model::{self, GanetiEntry};
 use crate::net::MAX_QUEUES;
 use crate::net::bandwidth::{Bandwidth, Limits};
+use crate::net::netdev::Netdev;
 use crate::net::vhost::VhostMode;
 
 /// Flag of requests: now or not at all. What would wait for a reboot fails with -EOPNOTSUPP.
@@ -141,6 +142,16 @@ pub struct kvm_hotplug_nic {
     pub outbound_average: u64,
     /// Bytes that it may send at once, likewise.
     pub outbound_burst: u64,
+    /// In the place of a tap: a netdev as QEMU describes it (Netdev in its QMP reference) without its id, as
+    /// JSON text of at most 8 KiB, such as {"type": "user", "hostfwd": [{"str": "tcp:127.0.0.1:2222-:22"}]};
+    /// NULL for a tap. The types are user, stream and dgram (QEMU 7.2 or later), and vhost-user. QEMU opens
+    /// what is behind it by itself, also after a boot or migration. A vhost-user has addr, the Unix socket of
+    /// its backend, in the place of chardev, which the library makes. It is refused in a guest whose memory
+    /// is not shared (-EOPNOTSUPP). The backend has to answer: QEMU and its guest stand still until it has.
+    /// Not together with bridge, ifname, tap_fds, tap_owner, netns, limits, or vhost that is required; queues
+    /// only for a vhost-user (-EINVAL). Members that reach the host in another way (smb, tftp, guestfwd) are
+    /// refused, too. -EOPNOTSUPP: this QEMU does not have the type. Not in a Ganeti list (-EINVAL).
+    pub netdev: *const c_char,
 }
 
 // SAFETY: repr(C), pointers and integers only.
@@ -221,7 +232,12 @@ pub(super) unsafe fn request(nic: &kvm_hotplug_nic) -> Result<NicRequest> {
             inbound: Bandwidth::new("inbound", nic.inbound_average, nic.inbound_burst)?,
             outbound: Bandwidth::new("outbound", nic.outbound_average, nic.outbound_burst)?,
         },
-        tap: tap_source(nic, given, (text(nic.ifname, "ifname")?, text(nic.netns, "netns")?))?,
+        tap: tap_source(
+            nic,
+            text(nic.netdev, "netdev")?.map(Netdev::parse).transpose()?,
+            given,
+            (text(nic.ifname, "ifname")?, text(nic.netns, "netns")?),
+        )?,
         boot_index: boot_index(nic.flags, nic.boot_index),
         model: text(nic.model, "model")?.unwrap_or("virtio-net-pci").to_owned(),
     };
@@ -233,12 +249,13 @@ pub(super) unsafe fn request(nic: &kvm_hotplug_nic) -> Result<NicRequest> {
 
 fn tap_source(
     nic: &kvm_hotplug_nic,
+    netdev: Option<Netdev>,
     given: Vec<std::os::fd::OwnedFd>,
     (name, netns): (Option<&str>, Option<&str>),
 ) -> Result<TapSource> {
     let owner = (nic.flags & KVM_HOTPLUG_TAP_OWNER != 0).then_some(nic.tap_owner);
     let (name, netns) = (name.map(str::to_owned), netns.map(str::to_owned));
-    TapSource::new(given.into_iter().map(Into::into).collect(), name, owner, netns)
+    TapSource::new(netdev, given.into_iter().map(Into::into).collect(), name, owner, netns)
 }
 
 fn count(number: u32) -> usize {

@@ -232,6 +232,7 @@ impl GuestState {
         };
         self.check_unknown(&id, &address)?;
         self.check_backend(&id, opened.spec.kind())?;
+        self.check_chardev(&id, &opened.spec, deadline).await?;
         let generation = match &controller {
             Some(controller) => controller.generation.saturating_add(1),
             None => generation,

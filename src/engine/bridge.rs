@@ -4,6 +4,7 @@ use super::guest_state::GuestState;
 use super::host::{Netns, netns_of};
 use super::host_step::{FoundTap, HostStep, PlanMove};
 use super::limit::Deadline;
+use super::netdev_check::check_has_tap;
 use super::outcome::Outcome;
 use super::tap_change::TapChange;
 use crate::error::{Error, ErrorKind, Result};
@@ -23,6 +24,7 @@ impl GuestState {
         self.ready(deadline).await?;
         self.await_add(id, deadline).await?;
         let device = self.changeable(id, DeviceKind::Nic)?;
+        check_has_tap(&device, "bridge")?;
         let netns = device.nic().and_then(netns_of);
         let bridge = match bridge {
             Some(bridge) => Some(self.real_name(netns, bridge.clone()).await?),

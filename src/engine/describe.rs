@@ -135,6 +135,7 @@ fn nic(spec: &NicSpec, tap: Option<Value>) -> Value {
         "tap_given": spec.is_over_given_tap(),
         "tap_owner": spec.tap_owner,
         "netns": spec.netns,
+        "netdev": spec.netdev,
         "tap": tap,
     })
 }

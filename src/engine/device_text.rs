@@ -11,8 +11,9 @@ use super::add_item::AddRequest;
 use super::add_plan::Placement;
 use super::controller::ControllerRequest;
 use super::disk::DiskRequest;
-use super::nic::{NicRequest, TapSource};
+use super::nic::NicRequest;
 use super::place_request::PlaceRequest;
+use super::tap_source::TapSource;
 use crate::disk::{
     Aio, BackingRule, Cache, Description, DetectZeroes, Discard, DiskSpec, Format, FormatRequest,
     Limits as DiskLimits, SCSI_CD, Secrets, SourceObjects,
@@ -21,6 +22,7 @@ use crate::error::{Error, Result, errno};
 use crate::ids::{DeviceId, IfName, IoThread, MacAddr};
 use crate::model::{GanetiEntry, properties};
 use crate::net::bandwidth::{Bandwidth, Limits};
+use crate::net::netdev::Netdev;
 use crate::net::vhost::VhostMode;
 use crate::slots::scsi::ControllerSpec;
 use crate::sys::descriptor::Descriptor;
@@ -66,6 +68,7 @@ struct NicText {
     boot_index: Option<u32>,
     tap_owner: Option<u32>,
     netns: Option<String>,
+    netdev: Option<Netdev>,
     inbound: Option<BandwidthText>,
     outbound: Option<BandwidthText>,
     link: Option<LinkText>,
@@ -277,7 +280,7 @@ impl NicText {
             None => u16::try_from(default_queues)
                 .map_err(|_| Error::invalid(format!("tap_fds: {default_queues} are too many")))?,
         };
-        let tap = TapSource::new(given, self.ifname, self.tap_owner, self.netns)?;
+        let tap = TapSource::new(self.netdev, given, self.ifname, self.tap_owner, self.netns)?;
         let place = place((self.id.as_deref(), self.bus.as_deref(), self.slot), None).on_pci()?;
         let request = NicRequest {
             placement: Placement { live_only: self.live_only, properties: self.properties, ..place },

@@ -51,12 +51,45 @@ impl GuestState {
                 ));
             }
         }
+        if let Some(netdev) = &spec.netdev {
+            differences.extend(self.compare_netdev(device, netdev.kind(), deadline).await?);
+            return Ok(());
+        }
         let found = self.has_vhost(device, deadline).await?.filter(|found| *found != spec.vhost);
         if let Some(found) = found {
             let word = |vhost| if vhost { "vhost on" } else { "vhost off" };
             differences.push(Difference::new(Mismatch::Setting, &device.id, word(spec.vhost), word(found)));
         }
         Ok(())
+    }
+
+    /// Of a netdev QEMU shows the type, and of a stream that it is not connected: what is behind it was never
+    /// there, or has gone. `netdev_add` is a success all the same (7.2 to 11.1).
+    async fn compare_netdev(
+        &mut self,
+        device: &Device,
+        kind: &str,
+        deadline: &Deadline,
+    ) -> Result<Option<Difference>> {
+        let answer = self.info_network(deadline).await?;
+        let recorded = format!("netdev of type {kind}");
+        let differs = |found: String| Some(Difference::new(Mismatch::Backend, &device.id, recorded, found));
+        let Some(found) = shown_of(answer.as_str().unwrap_or_default(), device.id.as_str()) else {
+            return Ok(differs("none".to_owned()));
+        };
+        let (found_kind, state) = found.split_once(',').unwrap_or((found, ""));
+        let is_lost =
+            kind == "stream" && (state.starts_with("error") || state.starts_with("connection error"));
+        Ok(if found_kind != kind || is_lost {
+            differs(crate::sanitize::readable(found).to_string())
+        } else {
+            None
+        })
+    }
+
+    async fn info_network(&self, deadline: &Deadline) -> Result<Value> {
+        let command = Command::with("human-monitor-command", &[("command-line", "info network")]);
+        self.ask_if_known(&command, deadline).await
     }
 
     /// Whether QEMU's descriptors lead to this tap no more. Where they cannot be seen, nobody knows: the tap
@@ -124,8 +157,7 @@ impl GuestState {
         differences: &mut Vec<Difference>,
         deadline: &Deadline,
     ) -> Result<()> {
-        let command = Command::with("human-monitor-command", &[("command-line", "info network")]);
-        let answer = self.ask_if_known(&command, deadline).await?;
+        let answer = self.info_network(deadline).await?;
         let strays = sorted::set(strays(answer.as_str().unwrap_or_default()));
         let unknown = |id: &&String| {
             let is_in_command = self.contents().record().command_has_netdev(id);
@@ -139,7 +171,7 @@ impl GuestState {
     }
 
     /// The answer; null if this QEMU has no such command or says no.
-    async fn ask_if_known(&mut self, command: &Command, deadline: &Deadline) -> Result<Value> {
+    async fn ask_if_known(&self, command: &Command, deadline: &Deadline) -> Result<Value> {
         match self.ask_one(command.clone(), deadline).await {
             Err(error) if error.is_refusal() => Ok(Value::Null),
             answer => answer.map_err(|error: Error| error.with_step(command.name.to_string())),
@@ -157,6 +189,16 @@ fn strays(text: &str) -> Vec<String> {
     text.lines().filter_map(stray).collect()
 }
 
+/// What `info network` says of a netdev, from its type on.
+fn shown_of<'a>(text: &'a str, id: &str) -> Option<&'a str> {
+    let of_netdev = |line: &'a str| {
+        let (name, rest) = line.trim_start_matches([' ', '\\']).split_once(": index=")?;
+        let (_, shown) = rest.split_once(",type=")?;
+        (name == id && shown != "nic" && !shown.starts_with("nic,")).then_some(shown)
+    };
+    text.lines().find_map(of_netdev)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,6 +212,9 @@ mod tests {
                     \\ lan: index=1,type=tap,fd=25\r\n\
                     left: index=0,type=tap,fd=26\r\nleft: index=1,type=tap,fd=27\r\nu: index=0,type=user,net=10.0.2.0\r\n";
         assert_eq!(strays(text), ["left", "left", "u"]);
+        assert_eq!(shown_of(text, "lan"), Some("tap,fd=24"));
+        assert_eq!(shown_of(text, "u"), Some("user,net=10.0.2.0"));
+        assert_eq!(shown_of(text, "hub0port0"), None);
         for odd in ["", ": index=", "a: index=0", "x\ny: type=tap", "a: index=0,type=nic"] {
             assert_eq!(strays(odd), Vec::<String>::new(), "{odd:?}");
         }

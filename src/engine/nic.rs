@@ -6,6 +6,7 @@ use super::guest_state::GuestState;
 use super::host::netns_of;
 use super::limit::Deadline;
 use super::outcome::DeferReason;
+use super::tap_source::TapSource;
 use crate::disk::Secrets;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{IfName, MacAddr};
@@ -18,42 +19,6 @@ use crate::net::tap::TapRequest;
 use crate::net::vhost::VhostMode;
 use crate::store::{Contents, Dialect, Format};
 use crate::sys::descriptor::Descriptor;
-
-/// Where the taps come from.
-#[derive(Clone, Debug)]
-pub enum TapSource {
-    /// Opened here: an exact name, a pattern with one `%d`, or the kernel's choice; owned by a user if given.
-    Open {
-        /// Name or pattern.
-        name: Option<String>,
-        /// User id that may reopen the tap.
-        owner: Option<u32>,
-        /// The path of the network namespace that it is made in.
-        netns: Option<String>,
-    },
-    /// Opened by the caller, one per queue.
-    Given(Vec<Descriptor>),
-}
-
-impl TapSource {
-    /// What a request says of taps: those that the caller opened, or how they are to be opened here.
-    pub fn new(
-        given: Vec<Descriptor>,
-        name: Option<String>,
-        owner: Option<u32>,
-        netns: Option<String>,
-    ) -> Result<Self> {
-        if given.is_empty() {
-            return Ok(Self::Open { name, owner, netns });
-        }
-        if name.is_some() || netns.is_some() || owner.is_some() {
-            return Err(Error::invalid(
-                "ifname, netns or tap_owner was given together with tap_fds; they are for taps opened here",
-            ));
-        }
-        Ok(Self::Given(given))
-    }
-}
 
 /// A NIC as the caller asks for it.
 #[derive(Clone, Debug)]
@@ -89,6 +54,11 @@ impl NicRequest {
             let mac = MacAddr::parse(text).map_err(|error| error.context("ganeti_entry, mac"))?;
             check_same("mac", *self.mac.get_or_insert(mac), mac)?;
         }
+        if matches!(self.tap, TapSource::Netdev(_)) {
+            return Err(Error::invalid(
+                "ganeti_entry was given together with netdev, and Ganeti's NICs have taps",
+            ));
+        }
         // A tap that the caller has opened is connected by the caller.
         if matches!(self.tap, TapSource::Open { .. }) {
             match entry.connection()? {
@@ -119,10 +89,17 @@ impl NicRequest {
         (spec.inbound, spec.outbound) = (self.limits.inbound, self.limits.outbound);
         spec.boot_index = self.boot_index;
         spec.rom = own.rom;
-        if let TapSource::Open { name, owner, netns } = &self.tap {
-            spec.tap.clone_from(name);
-            spec.tap_owner = *owner;
-            spec.netns.clone_from(netns);
+        match &self.tap {
+            TapSource::Open { name, owner, netns } => {
+                spec.tap.clone_from(name);
+                spec.tap_owner = *owner;
+                spec.netns.clone_from(netns);
+            }
+            TapSource::Given(_) => {}
+            TapSource::Netdev(netdev) => {
+                spec.netdev = Some(netdev.clone());
+                spec.vhost = false;
+            }
         }
         spec.model = self.model.clone();
         spec
@@ -132,7 +109,7 @@ impl NicRequest {
     pub(super) fn exact_tap(&self) -> Option<&str> {
         match &self.tap {
             TapSource::Open { name: Some(name), .. } if !name.contains('%') => Some(name),
-            TapSource::Open { .. } | TapSource::Given(_) => None,
+            TapSource::Open { .. } | TapSource::Given(_) | TapSource::Netdev(_) => None,
         }
     }
 
@@ -140,7 +117,7 @@ impl NicRequest {
     pub(crate) fn netns(&self) -> Option<&str> {
         match &self.tap {
             TapSource::Open { netns, .. } => netns.as_deref(),
-            TapSource::Given(_) => None,
+            TapSource::Given(_) | TapSource::Netdev(_) => None,
         }
     }
 
@@ -151,7 +128,15 @@ impl NicRequest {
         let open = NicSettings { queues: self.queues, vhost: VhostMode::Off, vnet_hdr: true, rom: false };
         let wanted = self.spec(mac, &open);
         wanted.validate_as(&self.title())?;
-        dialect.settle_nic(&wanted, self.vhost)
+        let own = dialect.settle_nic(&wanted, self.vhost)?;
+        match (wanted.netdev, self.vhost) {
+            (None, _) => Ok(own),
+            (Some(_), VhostMode::Required) => {
+                let text = "vhost is required, and a NIC with netdev has no tap that it could serve; leave out one of them";
+                Err(Error::invalid(text).context(self.title()))
+            }
+            (Some(_), _) => Ok(NicSettings { vhost: VhostMode::Off, ..own }),
+        }
     }
 
     /// What errors call it: by what the caller has named.
@@ -265,11 +250,14 @@ impl GuestState {
             self.check_not_in_qemu(given).await?;
         }
         self.check_model(DeviceKind::Nic, &spec.model, deadline).await?;
+        self.check_netdev(&spec, deadline).await?;
         if let Some(why) = self.defer_reason(DeviceKind::Nic, &spec.model, request.placement.bus()) {
             given.as_ref().map_or(Ok(()), |given| Err(cannot_wait(given, &why)))?;
             return Ok(Preparation::Later(Spec::Nic(spec), why));
         }
-        self.check_passes_descriptors("the tap of a NIC")?;
+        if spec.netdev.is_none() {
+            self.check_passes_descriptors("the tap of a NIC")?;
+        }
         self.check_lasting_monitor(deadline).await?;
         self.refuse_while_migrating(deadline).await?;
         self.slots.pci.choose_for(&want(&request.placement), &DeviceKind::Nic.new_device(&spec.model))?;
@@ -342,6 +330,7 @@ impl GuestState {
         let owner = match request.tap {
             TapSource::Given(fds) => return Ok(fds),
             TapSource::Open { owner, .. } => owner,
+            TapSource::Netdev(_) => return Ok(Vec::new()),
         };
         let wanted = TapRequest {
             name: spec.tap_name(),

@@ -3,6 +3,7 @@
 use super::guest_state::GuestState;
 use super::host_step::HostStep;
 use super::limit::Deadline;
+use super::netdev_check::check_has_tap;
 use super::outcome::Outcome;
 use super::tap_change::TapChange;
 use crate::error::Result;
@@ -24,6 +25,7 @@ impl GuestState {
         self.ready(deadline).await?;
         self.await_add(id, deadline).await?;
         let before = self.changeable(id, DeviceKind::Nic)?;
+        check_has_tap(&before, "limits")?;
         let after = with_limits(&before, limits);
         let next = self.record_with(&after);
         if before.presence == Presence::AddAfterReboot {

@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, BackendName, DeviceId, PciAddress};
 use crate::model::{BackendNames, Device, DeviceKind, Helper, Spec};
 use crate::net::args;
+use crate::net::netdev::Netdev;
 use crate::net::spec::NicSpec;
 use crate::qmp::{Command, Version};
 use crate::slots::scsi::{self, ControllerSpec};
@@ -43,6 +44,8 @@ pub(super) enum UndoStep {
     NetdevClaim(BackendName),
     /// `netdev_del`, which closes the fds given to it.
     NetdevDel(BackendName),
+    /// `chardev-remove`. It comes after `netdev_del`, which removes the chardev of a netdev that was made.
+    ChardevRemove(BackendName),
     /// `remove-fd` of a whole set.
     RemoveFd(u32),
     /// `blockdev-del`.
@@ -94,6 +97,7 @@ impl UndoStep {
                 Command::new("netdev_add", object(hub))
             }
             Self::NetdevDel(id) => Command::with("netdev_del", &[("id", id.as_str())]),
+            Self::ChardevRemove(id) => Command::with("chardev-remove", &[("id", id.as_str())]),
             Self::RemoveFd(set) => Command::new("remove-fd", object([("fdset-id", Value::from(*set))])),
             Self::BlockdevDel(node) => Command::with("blockdev-del", &[("node-name", node.as_str())]),
             Self::ObjectDel(id) => Command::with("object-del", &[("id", id.as_str())]),
@@ -121,6 +125,7 @@ impl UndoStep {
         match self {
             Self::CloseFd(name) => format!("fd {name}"),
             Self::NetdevClaim(id) | Self::NetdevDel(id) => format!("netdev {id}"),
+            Self::ChardevRemove(id) => format!("chardev {id}"),
             Self::RemoveFd(set) => format!("fdset {set}"),
             Self::BlockdevDel(node) => format!("block node {node}"),
             Self::ObjectDel(id) => format!("object {id}"),
@@ -173,9 +178,9 @@ pub(super) fn nic(
     spec: &NicSpec,
     qemu: Version,
 ) -> Vec<Stage> {
-    let taps = args::fd_names(generation, spec.queues).into_iter().enumerate();
+    let taps = args::fd_names(generation, spec.tap_queues()).into_iter().enumerate();
     let vhost = vhost_fd_names(generation, spec).into_iter().enumerate();
-    let passed: Stage = vhost
+    let mut passed: Stage = vhost
         .map(|(queue, name)| (usize::from(spec.queues) + queue, name))
         .chain(taps)
         .map(|(index, name)| Step {
@@ -191,11 +196,20 @@ pub(super) fn nic(
         fd: None,
         undo_step: UndoStep::NetdevDel(id.into()),
     };
+    let chardev = spec.netdev.as_ref().and_then(Netdev::chardev);
+    passed.extend(chardev.map(|chardev| Step {
+        command: "chardev-add",
+        arguments: chardev.arguments(id.as_str()).into(),
+        fd: None,
+        undo_step: UndoStep::ChardevRemove(id.into()),
+    }));
     let mut plugged = vec![device_add(id, args::device_args(id, address, spec))];
     // In the same write, so before any driver of the guest has looked.
     plugged.extend(spec.link_down.then(|| set_link(id.into(), false)));
     let mut stages = vec![passed];
-    for (steps, waits) in [(vec![netdev], spec.queues > 1), (plugged, spec.vhost && qemu < WHOLE_NETDEVS)] {
+    for (steps, waits) in
+        [(vec![netdev], spec.tap_queues() > 1), (plugged, spec.vhost && qemu < WHOLE_NETDEVS)]
+    {
         match stages.last_mut() {
             Some(stage) if !waits => stage.extend(steps),
             _ => stages.push(steps),
@@ -332,7 +346,11 @@ pub(super) fn merge(plans: Vec<(Vec<Stage>, usize)>) -> Vec<Stage> {
 pub(super) fn backend(device: &Device, fdsets: &[u32]) -> Vec<UndoStep> {
     let mut backend = match (&device.spec, &device.backend) {
         (Spec::Controller(_), _) => Vec::new(),
-        (Spec::Nic(_), _) => vec![UndoStep::NetdevDel(device.backend_name())],
+        (Spec::Nic(spec), _) => {
+            let chardev = spec.netdev.as_ref().and_then(Netdev::chardev);
+            let chardev = chardev.map(|_| UndoStep::ChardevRemove(device.backend_name()));
+            [UndoStep::NetdevDel(device.backend_name())].into_iter().chain(chardev).collect()
+        }
         (Spec::Disk(_), Some(BackendNames::Nodes(nodes))) => {
             nodes.iter().cloned().map(UndoStep::BlockdevDel).collect()
         }
@@ -362,7 +380,7 @@ pub(super) fn passed_fds(device: &Device, fdsets: &[u32]) -> Vec<UndoStep> {
     match &device.spec {
         Spec::Nic(spec) => vhost_fd_names(device.generation, spec)
             .into_iter()
-            .chain(args::fd_names(device.generation, spec.queues))
+            .chain(args::fd_names(device.generation, spec.tap_queues()))
             .map(UndoStep::CloseFd)
             .collect(),
         Spec::Disk(_) => fdsets.iter().map(|set| UndoStep::RemoveFd(*set)).collect(),

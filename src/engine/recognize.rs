@@ -12,8 +12,9 @@ use super::foreign_device::{ForeignDevice, Recognized};
 use super::guest_state::GuestState;
 use super::inventory::{PeripheralIds, QUESTIONS};
 use super::limit::Deadline;
-use super::nic::{NicRequest, TapSource, check_mac, check_unused};
+use super::nic::{NicRequest, check_mac, check_unused};
 use super::shown::{self, Shown};
+use super::tap_source::TapSource;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::DeviceId;
 use crate::model::properties::agrees;
@@ -60,6 +61,12 @@ impl GuestState {
         if request.mac.is_none() {
             let text = "mac is needed to adopt a NIC: an id alone does not say which one it is";
             return Err(Error::invalid(text).context(&id));
+        }
+        if matches!(request.tap, TapSource::Netdev(_)) {
+            return Err(conflict(
+                &id,
+                "and cannot be recorded: QEMU does not show a netdev as it was described",
+            ));
         }
         let recognized = self.recognize(&id, None, deadline).await?;
         let mut device = self.device_of(id, recognized, placement);

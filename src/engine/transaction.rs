@@ -215,8 +215,10 @@ fn undo_steps(steps: &[Step], replies: &[Option<Reply>], qemu: Version) -> Vec<U
         Some(Err(_)) => plan::undo_of_refused(step, qemu),
         None => Vec::new(),
     };
-    let forgotten = |undo_step: &UndoStep| {
-        planted::has(Fault::NetdevIsForgotten) && matches!(undo_step, UndoStep::NetdevDel(_))
+    let forgotten = |undo_step: &UndoStep| match undo_step {
+        UndoStep::NetdevDel(_) => planted::has(Fault::NetdevIsForgotten),
+        UndoStep::ChardevRemove(_) => planted::has(Fault::ChardevIsForgotten),
+        _ => false,
     };
     answered.flat_map(taken_back).filter(|undo_step| !forgotten(undo_step)).collect()
 }

@@ -25,7 +25,7 @@ const OWN: &[(&str, &str)] = &[
     ("lun", "lun"),
     ("mac", "mac"),
     ("mq", "queues"),
-    ("netdev", "bridge, ifname or tap_fds"),
+    ("netdev", "netdev, bridge, ifname or tap_fds"),
     ("num-queues", "queues"),
     ("num_queues", "queues"),
     ("physical_block_size", "physical_block_size"),

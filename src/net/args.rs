@@ -43,7 +43,7 @@ pub fn is_fd_name(name: &str) -> bool {
 
 /// The arguments of `netdev_add`, over fds handed over by [`fd_names`] and [`vhost_fd_names`].
 pub fn netdev_args(id: &DeviceId, generation: u64, spec: &NicSpec) -> Map<String, Value> {
-    let (fds, vhost_fds) = (fd_names(generation, spec.queues), vhost_fd_names(generation, spec.queues));
+    let (fds, vhost_fds) = (fd_names(generation, spec.tap_queues()), vhost_fd_names(generation, spec.queues));
     netdev_args_over(id, spec, &fds, &vhost_fds)
 }
 
@@ -55,6 +55,9 @@ pub fn netdev_args_over(
     fds: &[String],
     vhost_fds: &[String],
 ) -> Map<String, Value> {
+    if let Some(netdev) = &spec.netdev {
+        return netdev.arguments(id.as_str(), spec.queues);
+    }
     let mut args = Map::new();
     args.insert("type".into(), "tap".into());
     args.insert("id".into(), id.as_str().into());

@@ -11,6 +11,7 @@ pub mod link;
 pub mod mac;
 pub mod models;
 pub mod namespace;
+pub mod netdev;
 mod rtnl;
 pub mod share;
 pub mod spec;

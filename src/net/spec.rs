@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::MAX_QUEUES;
 use super::bandwidth::{Bandwidth, Limits};
 use super::identity::{GivenTap, TapIdentity};
+use super::netdev::Netdev;
 use crate::error::{Error, Result};
 use crate::ids::{IfName, MacAddr, is_model_name};
 
@@ -60,6 +61,9 @@ pub struct NicSpec {
     /// The network namespace that tap and bridge are in; that of the agent if none is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub netns: Option<String>,
+    /// What it has in the place of a tap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netdev: Option<Netdev>,
     /// Place in the boot order, 0 first, up to 2^31 - 1. A NIC without one gets no boot ROM, unless `rom`
     /// says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -91,6 +95,7 @@ impl NicSpec {
             tap: None,
             tap_owner: None,
             netns: None,
+            netdev: None,
             boot_index: None,
             rom: false,
             model: default_model(),
@@ -104,6 +109,11 @@ impl NicSpec {
         let [.., a, b, c] = self.mac.bytes();
         let of_namespace = || self.netns.as_ref().map(|_| format!("tap{a:02x}{b:02x}{c:02x}-%d"));
         self.tap.clone().or_else(of_namespace)
+    }
+
+    /// How many descriptors of taps it has.
+    pub fn tap_queues(&self) -> u16 {
+        if self.netdev.is_none() { self.queues } else { 0 }
     }
 
     /// How much the guest may receive and send.
@@ -136,7 +146,33 @@ impl NicSpec {
         }
         self.limits().check().map_err(|error| error.context(title))?;
         self.tap.as_deref().map_or(Ok(()), check_tap_name)?;
+        self.validate_netdev().map_err(|error| error.context(title))?;
         self.validate_model().or_else(|why| bad(format!("model {:?} {why}", self.model)))
+    }
+
+    /// What belongs to a tap is refused where there is none.
+    fn validate_netdev(&self) -> Result<()> {
+        let Some(netdev) = &self.netdev else { return Ok(()) };
+        netdev.check()?;
+        let of_tap = [
+            ("vhost", self.vhost),
+            ("bridge", self.bridge.is_some()),
+            ("inbound", self.inbound.is_some()),
+            ("outbound", self.outbound.is_some()),
+            ("ifname", self.tap.is_some() || self.ifname.is_some()),
+            ("tap_owner", self.tap_owner.is_some()),
+            ("netns", self.netns.is_some()),
+            ("queues", self.queues > 1 && !netdev.is_vhost_user()),
+        ];
+        match of_tap.into_iter().find(|(_, is_given)| *is_given) {
+            Some((setting, _)) => {
+                let kind = netdev.kind();
+                let text =
+                    format!("{setting} was given together with a netdev of type {kind}, which has no tap");
+                Err(Error::invalid(format!("{text}; leave out one of them")))
+            }
+            None => Ok(()),
+        }
     }
 
     fn validate_model(&self) -> std::result::Result<(), &'static str> {
@@ -171,6 +207,7 @@ impl NicSpec {
             tap: _,
             tap_owner,
             netns,
+            netdev,
             boot_index,
             rom,
             model,
@@ -186,6 +223,7 @@ impl NicSpec {
             ("outbound", *outbound == other.outbound),
             ("tap_owner", *tap_owner == other.tap_owner),
             ("netns", *netns == other.netns),
+            ("netdev", *netdev == other.netdev),
             ("boot_index", *boot_index == other.boot_index),
             ("rom", *rom == other.rom),
             ("model", *model == other.model),

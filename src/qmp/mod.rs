@@ -13,6 +13,7 @@ mod frame;
 mod in_flight;
 mod monitor;
 pub mod monitor_name;
+pub mod netdevs;
 mod pace;
 pub mod peer;
 pub mod properties;

@@ -36,7 +36,7 @@ pub enum Refusal {
     TrayShut,
     /// The monitor's capabilities were negotiated before.
     AlreadyNegotiated,
-    /// QEMU does not have the block driver.
+    /// QEMU does not have the block driver, or the type of netdev.
     NoDriver,
     /// The name is none that a block node can have.
     NodeName,
@@ -169,6 +169,8 @@ pub static ROWS: &[Row] = &[
     row(&["blockdev-add"], "Invalid node-name: '*'", SINCE_7_2, Refusal::NodeName),
     // Of a module that is not installed; the others are not in the schema.
     row(&["blockdev-add"], "Unknown driver '*'", ALL, Refusal::NoDriver),
+    row(&["netdev_add"], "Parameter 'type' does not accept value '*'", SINCE_7_2, Refusal::NoDriver),
+    row(&["netdev_add"], "Invalid parameter '*'", ONLY_5_2, Refusal::NoDriver),
     row(&["blockdev-add"], "Parameter 'driver' does not accept value '*'", SINCE_7_2, Refusal::NoDriver),
     row(&["blockdev-add"], "Invalid parameter '*'", ONLY_5_2, Refusal::NoDriver),
     row(&["blockdev-del"], "Cannot find node ", ONLY_5_2, Refusal::Absent),
@@ -182,6 +184,15 @@ pub static ROWS: &[Row] = &[
     // 'y'").
     row(&["blockdev-del"], "Node '*' is busy: ", ALL, Refusal::InUse),
     row(&["object-add"], "attempt to add duplicate property '*' to object", ALL, Refusal::DuplicateBackend),
+    row(
+        &["chardev-add"],
+        "attempt to add duplicate property '*' to object",
+        ONLY_5_2,
+        Refusal::DuplicateBackend,
+    ),
+    row(&["chardev-add"], "Chardev with id '*' already exists", SINCE_7_2, Refusal::DuplicateBackend),
+    row(&["chardev-remove"], "Chardev '*' not found", ALL, Refusal::Absent),
+    row(&["chardev-remove"], "Chardev '*' is busy", ALL, Refusal::InUse),
     row(&["object-del"], "object '*' not found", ALL, Refusal::Absent),
     row(&["object-del"], "object '*' is in use, can not be deleted", UNTIL_10_0, Refusal::InUse),
     row(

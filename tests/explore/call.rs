@@ -10,6 +10,7 @@ use kvm_hotplug::engine::{
 use kvm_hotplug::ids::{DeviceId, IfName, IoThread, MacAddr};
 use kvm_hotplug::model::DeviceKind;
 use kvm_hotplug::net::bandwidth::{Bandwidth, Limits};
+use kvm_hotplug::net::netdev::Netdev;
 use kvm_hotplug::net::vhost::VhostMode;
 use kvm_hotplug::store::RecordFile;
 
@@ -23,6 +24,8 @@ pub const IDS: [&str; 2] = ["lan", "data"];
 pub enum Call {
     /// A NIC with this id, the last byte of its address, and its bridge.
     AddNic(&'static str, u8, &'static str),
+    /// A NIC with this id and the last byte of its address, whose netdev has no tap.
+    AddVhostUser(&'static str, u8),
     /// A disk with this id over this image.
     AddDisk(&'static str, &'static str),
     /// A SCSI disk, whose controller comes with it.
@@ -168,6 +171,7 @@ pub fn traces(world: &World, id: &str) -> Vec<String> {
     let own = model.device(id).filter(|device| !world::is_theirs(device));
     all.extend(own.map(|device| format!("device {:?} {:?}", device.mac, device.drive)));
     all.extend(model.netdevs.contains_key(id).then(|| format!("netdev {id}")));
+    all.extend(model.added_chardevs.contains_key(id).then(|| format!("chardev {id}")));
     all.extend(model.nodes.contains_key(id).then(|| format!("node {id}")));
     for object in ["iothread", "limits", "password", "tls"].map(|word| format!("{id}-{word}")) {
         all.extend(model.objects.contains_key(&object).then(|| format!("object {object}")));
@@ -181,6 +185,15 @@ impl Call {
     pub fn request(self, world: &World) -> Option<Request> {
         Some(match self {
             Self::AddNic(id, mac, bridge) => Request::Add(vec![nic(id, mac, bridge)]),
+            Self::AddVhostUser(id, mac) => {
+                let mut request = nic(id, mac, "br0");
+                if let AddRequest::Nic(request) = &mut request {
+                    let netdev = r#"{"type": "vhost-user", "addr": {"type": "unix", "path": "/run/switch"}}"#;
+                    request.tap = TapSource::Netdev(Netdev::parse(netdev).unwrap());
+                    request.bridge = None;
+                }
+                Request::Add(vec![request])
+            }
             Self::AddDisk(id, image) => Request::Add(vec![disk(world, id, image, "virtio-blk-pci")]),
             Self::AddScsi(id, image) => Request::Add(vec![disk(world, id, image, "scsi-hd")]),
             Self::AddThreaded(id, image, name) => {
@@ -254,6 +267,7 @@ impl Call {
             | Self::AddLimited(id, _)
             | Self::SetLimits(id, _) => vec![id],
             Self::AddNicUnwaited(id, ..) | Self::RemoveUnwaited(id) => vec![id],
+            Self::AddVhostUser(id, _) => vec![id],
             Self::AddCd(id, _) | Self::ChangeMedium(id, _) => vec![id],
             Self::AddBoth(one, other) | Self::RemoveBoth(one, other) => vec![one, other],
             // What is not in the list goes.

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use kvm_hotplug::model::{Device, DeviceKind, Presence, Spec};
+use kvm_hotplug::net::netdev::Netdev;
 use kvm_hotplug::store::RecordFile;
 use serde_json::{Map, Value};
 
+use crate::restart::MEMORY;
 use crate::run::Run;
 use crate::world::THEIRS;
 
@@ -63,7 +65,13 @@ impl Run<'_> {
                         device.helpers().into_iter().filter(move |helper| is_made(device, helper.kind()));
                     made.map(|helper| helper.id.to_string())
                 });
-                same("objects", own(model.objects.keys().map(String::as_str).collect()), helpers.collect());
+                let objects = model.objects.keys().map(String::as_str).filter(|object| *object != MEMORY);
+                same("objects", own(objects.collect()), helpers.collect());
+                let is_vhost_user = |device: &&Device| {
+                    device.nic().and_then(|nic| nic.netdev.as_ref()).is_some_and(Netdev::is_vhost_user)
+                };
+                let chardevs = devices.iter().filter(is_vhost_user).map(|device| device.id.to_string());
+                same("chardevs", model.added_chardevs.keys().cloned().collect(), chardevs.collect());
                 if !self.world.uncertain {
                     let names = model.monitors.iter().flat_map(|monitor| monitor.fds.keys());
                     let names = names.map(String::as_str).collect();

@@ -13,6 +13,9 @@ use crate::world::{Files, MONITORS, World};
 /// The process of the first QEMU; the others follow.
 pub const FIRST_QEMU: i32 = 4242;
 
+/// The object that the guest has its memory of.
+pub const MEMORY: &str = "ram";
+
 /// What a QEMU has of a device.
 #[derive(Clone, Debug)]
 pub struct Parts {
@@ -30,6 +33,9 @@ pub struct Parts {
 pub fn new_qemu() -> Model {
     let mut model = Model::new(Machine::Pc, Version(7, 2, 22));
     (model.unplug_behaviour, model.leaves_late) = (UnplugBehaviour::Never, true);
+    // What the backend of a vhost-user needs.
+    let memory = serde_json::json!({ "qom-type": "memory-backend-memfd", "id": MEMORY, "share": true });
+    model.objects.insert(MEMORY.into(), memory);
     model.monitors = MONITORS.map(|path| Monitor::new(path, path)).to_vec();
     model
 }
@@ -104,6 +110,8 @@ impl World {
         self.model.objects.extend(object.into_iter().chain(group));
         device.asked = None;
         if let Some(netdev) = netdev {
+            let chardev = netdev.chardev.clone().map(|chardev| (chardev, Value::Null));
+            self.model.added_chardevs.extend(chardev);
             self.model.netdevs.insert(id.to_owned(), Netdev { link_down: false, ..netdev });
         }
         for (number, mut set) in sets {

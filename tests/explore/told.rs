@@ -74,6 +74,7 @@ impl Does {
             | Call::AddScsi(..)
             | Call::AddBoth(..)
             | Call::AddThreaded(..)
+            | Call::AddVhostUser(..)
             | Call::AddLimited(..) => Self::Add,
             Call::Remove(_) | Call::RemoveUnwaited(_) | Call::RemoveBoth(..) => Self::Remove,
             Call::RemoveControllers => Self::RemoveController,

@@ -16,6 +16,9 @@ use crate::support::host;
 pub enum Operation {
     AddNic(u16),
     AddVhost(u16),
+    /// A NIC whose netdev has a chardev.
+    AddVhostUser,
+    DelVhostUser,
     AddRaw,
     AddLayered,
     /// A SCSI disk on a controller that is there.
@@ -87,6 +90,7 @@ impl Operation {
             self,
             AddNic(_)
                 | AddVhost(_)
+                | AddVhostUser
                 | AddRaw
                 | AddLayered
                 | AddNicDown
@@ -127,6 +131,7 @@ impl Operation {
         let before = match self {
             DelNic(queues) => AddNic(queues),
             DelVhost(queues) => AddVhost(queues),
+            DelVhostUser => AddVhostUser,
             DelRaw => AddRaw,
             DelLayered => AddLayered,
             DelScsi => AddFirstScsi,
@@ -158,6 +163,11 @@ impl Operation {
             AddNic(queues) | AddVhost(queues) => {
                 let mac = Some("52:54:00:00:00:01".into());
                 api.add_nic(&NicArgs { place, mac, vhost: self.needs_vhost(), ..fixture.nic(queues) })
+            }
+            AddVhostUser => {
+                let mac = Some("52:54:00:00:00:01".into());
+                let netdev = r#"{"type": "vhost-user", "addr": {"type": "unix", "path": "/run/switch"}}"#;
+                api.add_nic(&NicArgs { place, mac, netdev: Some(netdev.into()), ..NicArgs::default() })
             }
             AddNicDown => {
                 let mac = Some("52:54:00:00:00:01".into());
@@ -211,6 +221,7 @@ impl Operation {
             }
             DelNic(_)
             | DelVhost(_)
+            | DelVhostUser
             | DelRaw
             | DelLayered
             | DelScsi
@@ -248,6 +259,11 @@ impl Scene {
             DelStartedNic => adopted::nic(&fixture, ID, 5),
             DelStartedNodes => adopted::disk(&fixture, ID, 5),
             DelStartedDrive => adopted::drive(&fixture, ID, 5),
+            AddVhostUser | DelVhostUser => fixture.qemu.model(|model| {
+                let memory =
+                    serde_json::json!({ "qom-type": "memory-backend-memfd", "id": "ram", "share": true });
+                model.objects.insert("ram".into(), memory);
+            }),
             _ => {}
         }
         let api = fixture.open(agent);

@@ -406,7 +406,7 @@ pub fn everything_known_is_described(agent: &dyn Agent) {
             "guest_slot_name": null,
             "mac": "52:54:00:00:00:01", "queues": 1, "vhost": false, "mtu": null, "link": "up", "bridge": null,
             "boot_index": 3,
-            "tap_given": false, "tap_owner": null, "netns": null, "inbound": null, "outbound": null,
+            "tap_given": false, "tap_owner": null, "netns": null, "netdev": null, "inbound": null, "outbound": null,
             "tap": {
                 "name": nic.ifname.unwrap(), "here": true, "mtu": 1500, "bridge": null, "inbound": null,
                 "outbound": null,

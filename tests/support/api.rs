@@ -134,6 +134,8 @@ pub struct NicArgs {
     pub fds: Vec<Arc<OwnedFd>>,
     /// What Ganeti has of it.
     pub ganeti: Option<String>,
+    /// In the place of a tap, as JSON.
+    pub netdev: Option<String>,
 }
 
 impl Default for NicArgs {
@@ -153,6 +155,7 @@ impl Default for NicArgs {
             owner: None,
             fds: Vec::new(),
             ganeti: None,
+            netdev: None,
         }
     }
 }

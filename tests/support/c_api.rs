@@ -816,6 +816,7 @@ fn nic_struct(nic: &NicArgs, strings: &mut Strings, fds: &[RawFd]) -> kvm_hotplu
         outbound_average: nic.limits.outbound.0,
         outbound_burst: nic.limits.outbound.1,
         ganeti_entry: strings.keep(nic.ganeti.as_ref()),
+        netdev: strings.keep(nic.netdev.as_ref()),
         properties: strings.keep(nic.place.properties.as_ref()),
         timeout_ms: milliseconds(nic.place.timeout_ms),
         flags: flags(&nic.place, nic.boot_index)

@@ -18,6 +18,7 @@ use kvm_hotplug::ids::{Address, BusName, DeviceId, IfName, MacAddr, PciAddress, 
 use kvm_hotplug::log::{Level, Log, Sink};
 use kvm_hotplug::model::{self, Device, DeviceKind, GanetiEntry, Spec};
 use kvm_hotplug::net::bandwidth::{Bandwidth, Limits};
+use kvm_hotplug::net::netdev::Netdev;
 use kvm_hotplug::net::vhost::VhostMode;
 use kvm_hotplug::slots::scsi::ControllerSpec;
 use kvm_hotplug::store::RecordFile;
@@ -436,10 +437,9 @@ fn limits(wanted: LimitArgs) -> Result<Limits, Failure> {
 }
 
 fn nic_request(nic: &NicArgs) -> Result<NicRequest, Failure> {
-    let tap = match nic.fds.as_slice() {
-        [] => TapSource::Open { name: nic.ifname.clone(), owner: nic.owner, netns: None },
-        fds => TapSource::Given(fds.iter().map(|fd| fd.try_clone().unwrap().into()).collect()),
-    };
+    let fds = nic.fds.iter().map(|fd| fd.try_clone().unwrap().into()).collect();
+    let netdev = nic.netdev.as_deref().map(Netdev::parse).transpose()?;
+    let tap = TapSource::new(netdev, fds, nic.ifname.clone(), nic.owner, None)?;
     let request = NicRequest {
         placement: placement(&nic.place, false)?,
         mac: nic.mac.as_deref().map(MacAddr::parse).transpose()?,

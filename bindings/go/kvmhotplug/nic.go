@@ -50,6 +50,10 @@ type NIC struct {
 	// NetworkNamespace is the path of the network namespace in which the tap is made and the bridge looked for, such as
 	// /run/netns/blue; empty for that of the caller. It is recorded. Not together with Tap.
 	NetworkNamespace string `json:"netns,omitempty"`
+	// Netdev, in the place of a tap, is a netdev as QEMU describes it, without its id, such as
+	// {"type": "user", "hostfwd": [{"str": "tcp:127.0.0.1:2222-:22"}]}. The types are user, stream, dgram and vhost-user.
+	// QEMU opens what is behind it by itself. Not together with anything of a tap.
+	Netdev json.RawMessage `json:"netdev,omitempty"`
 	// GanetiEntry is what Ganeti has of the NIC, a JSON object, for a record in Ganeti's format: it stands in the list as it
 	// is given. ID, MAC and Bridge that are empty are taken from it.
 	GanetiEntry json.RawMessage `json:"ganeti,omitempty"`
@@ -137,6 +141,7 @@ func (n *NIC) request(memory *arena) (C.struct_kvm_hotplug_nic, func()) {
 		netns:        memory.optional("the network namespace", n.NetworkNamespace),
 		ganeti_entry: memory.optional("Ganeti's entry", string(n.GanetiEntry)),
 		properties:   memory.object("Properties", n.Properties),
+		netdev:       memory.optional("the netdev", string(n.Netdev)),
 
 		inbound_average:  C.uint64_t(n.Inbound.Average),
 		inbound_burst:    C.uint64_t(n.Inbound.Burst),

@@ -84,6 +84,10 @@ class NIC:
     #: Path of the network namespace in which the tap is made and the bridge looked for, such as
     #: "/run/netns/blue"; None for that of the caller. It is recorded. Not together with tap_fds.
     netns: Optional[str] = None
+    #: In the place of a tap: a netdev as QEMU describes it, without its id, such as {"type": "user", "hostfwd":
+    #: [{"str": "tcp:127.0.0.1:2222-:22"}]}. The types are user, stream, dgram and vhost-user. QEMU opens what
+    #: is behind it by itself. Not together with anything of a tap.
+    netdev: Optional[Mapping[str, Any]] = None
     #: What Ganeti has of the NIC, for a record in Ganeti's format: JSON text of an object, which stands in
     #: the list as it is given. id, mac and bridge that are None are taken from it.
     ganeti_entry: Optional[str] = None
@@ -123,6 +127,7 @@ class NIC:
             boot_index=number("boot_index", self.boot_index or 0),
             tap_owner=number("tap_owner", self.tap_owner or 0),
             netns=optional("netns", self.netns),
+            netdev=json_object("netdev", self.netdev),
             ganeti_entry=optional("ganeti_entry", self.ganeti_entry),
             properties=json_object("properties", self.properties),
             inbound_average=inbound[0],

@@ -66,6 +66,7 @@ VALUES = {
     "limits": {"bps-total": 5},
     "secrets": {"key": b"pass"},
     "tls_creds": {"tls": {}},
+    "netdev": {"type": "user"},
 }
 
 
@@ -113,6 +114,7 @@ class Requests(TestCase):
 
     def test_nic(self) -> None:
         limits = {"inbound_average": 51, "inbound_burst": 52, "outbound_average": 53, "outbound_burst": 54}
+        limits["netdev"] = '{"type": "user"}'
         struct = self.comes(filled(NIC), tap_fds=[21, 22], tap_fd_count=2, properties=PROPERTIES, **limits)
         wanted = Flag.BOOT_INDEX | Flag.TAP_OWNER | Flag.NIC_LINK_DOWN | Flag.LIVE_ONLY | Flag.NO_WAIT | Flag.ADOPT
         self.assertEqual(struct.flags, wanted)

@@ -44,6 +44,8 @@ pub(in crate::engine) enum Undurable {
     RetainedFd,
     /// A node under a name that none can have, by which QEMU says whether it has the driver.
     UnnamedNode,
+    /// A netdev with a member that none has, by which QEMU says whether it has the type.
+    UnmadeNetdev,
 }
 
 impl<S> Journaled<S> {

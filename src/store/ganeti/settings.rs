@@ -13,6 +13,11 @@ impl List {
     /// The settings of a new NIC, for a request that leaves them open: one queue and "auto". Refuses one that
     /// the list has no room for.
     pub(crate) fn settle_nic(&self, wanted: &NicSpec, vhost: VhostMode) -> Result<NicSettings> {
+        if wanted.netdev.is_some() {
+            return Err(Error::invalid(
+                "a netdev has no place in a Ganeti list, whose NICs have taps; leave it out, or convert the record",
+            ));
+        }
         let params = self.params()?;
         let virtio = wanted.model.starts_with("virtio-net");
         let (own_queues, own_vhost) = if virtio { (params.queues(), params.vhost()) } else { (1, false) };

@@ -63,6 +63,9 @@ fn recorded(session: &mut Session<'_>, shown: &Shown) -> Status {
 fn behind(shown: &Shown) -> String {
     match &shown.device.spec {
         Spec::Nic(nic) => {
+            if let Some(netdev) = &nic.netdev {
+                return format!(", MAC {}, netdev {}", nic.mac, netdev.kind());
+            }
             let tap = nic.ifname.as_ref().map_or("", |tap| tap.as_str());
             let bridge = nic.bridge.as_ref().map(|bridge| format!(" on {bridge}")).unwrap_or_default();
             format!(", MAC {}, tap {tap}{bridge}", nic.mac)

@@ -4,6 +4,7 @@ use kvm_hotplug::disk::DiskSpec;
 use kvm_hotplug::guest::{DeviceInfo, DeviceState, GuestView, MISSING, Outcome};
 use kvm_hotplug::ids::{Address, IfName};
 use kvm_hotplug::model::{Device, Intent, Operation, Presence, Spec};
+use kvm_hotplug::net::netdev::Netdev;
 use kvm_hotplug::net::spec::NicSpec;
 use kvm_hotplug::store::RecordFile;
 use serde::Serialize;
@@ -172,6 +173,9 @@ enum Settings<'a> {
         mac: String,
         tap: Option<&'a str>,
         bridge: Option<&'a str>,
+        /// The type of the one in the place of a tap.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        netdev: Option<&'a str>,
         queues: u16,
         vhost: bool,
         mtu: u16,
@@ -215,6 +219,7 @@ fn settings(spec: &Spec) -> Settings<'_> {
             mac: nic.mac.to_string(),
             tap: nic.ifname.as_ref().map(IfName::as_str),
             bridge: nic.bridge.as_ref().map(IfName::as_str),
+            netdev: nic.netdev.as_ref().map(Netdev::kind),
             queues: nic.queues,
             vhost: nic.vhost,
             mtu: nic.mtu.unwrap_or(0),
@@ -248,6 +253,7 @@ fn nic_words(nic: &NicSpec) -> String {
     let mut words = nic.mac.to_string();
     let mut add = |text: String| words.push_str(&text);
     nic.ifname.iter().for_each(|tap| add(format!(", tap {tap}")));
+    nic.netdev.iter().for_each(|netdev| add(format!(", netdev {}", netdev.kind())));
     nic.bridge.iter().for_each(|bridge| add(format!(" on {bridge}")));
     nic.mtu.iter().for_each(|mtu| add(format!(", mtu {mtu}")));
     let queues = (nic.queues > 1).then(|| format!(", {} queues", nic.queues));

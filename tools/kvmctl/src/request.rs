@@ -49,11 +49,13 @@ pub(crate) fn nic(arguments: &NicArguments) -> Result<NicRequest> {
         bridge: arguments.bridge.as_deref().map(IfName::parse).transpose()?,
         link_down: arguments.link_down,
         limits: limits(&arguments.limits)?,
-        tap: TapSource::Open {
-            name: arguments.tap.clone(),
-            owner: arguments.tap_owner,
-            netns: arguments.netns.clone(),
-        },
+        tap: TapSource::new(
+            arguments.netdev.given()?,
+            Vec::new(),
+            arguments.tap.clone(),
+            arguments.tap_owner,
+            arguments.netns.clone(),
+        )?,
         boot_index: arguments.boot_index,
         model: arguments.place.model.clone().unwrap_or_else(|| "virtio-net-pci".to_owned()),
     })

@@ -65,6 +65,7 @@ impl Model {
             "query-block-jobs" => self.query_jobs(),
             "x-debug-query-block-graph" => self.query_graph(),
             "query-chardev" => self.query_chardev(),
+            "query-memdev" => self.query_memdev(),
             "query-machines" => self.query_machines(),
             "query-pci" => self.query_pci(),
             "query-status" => self.query_status(),
@@ -78,6 +79,8 @@ impl Model {
     fn change(&mut self, command: &Command) -> Answer {
         let arguments = &command.arguments;
         match command.name.as_str() {
+            "chardev-add" => self.chardev_add(command.text("id"), arguments),
+            "chardev-remove" => self.chardev_remove(command.text("id")),
             "netdev_del" => self.netdev_del(command.text("id")),
             "set_link" => {
                 self.set_link(command.text("name"), arguments.get("up") == Some(&Value::Bool(true)))

@@ -6,6 +6,7 @@
 //! ones.
 
 mod block;
+mod chardev;
 mod device;
 mod execute;
 mod fdset;
@@ -125,9 +126,13 @@ impl Dev {
     }
 }
 
-/// A netdev over descriptors.
+/// A netdev: a tap over descriptors, or of another type.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Netdev {
+    /// The type, of one that is no tap.
+    pub kind: Option<String>,
+    /// The chardev that goes with it.
+    pub chardev: Option<String>,
     /// Of each queue the tap's, and vhost's behind it if it has one.
     pub fds: Vec<Descriptor>,
     /// Half made: the descriptor of a later queue was missing. QEMU 7.2 cannot delete it any more.
@@ -235,6 +240,8 @@ pub struct Model {
     pub jobs: BTreeMap<String, String>,
     /// What `query-chardev` answers besides the monitors.
     pub chardevs: Vec<Value>,
+    /// What `chardev-add` has made, by id: the backend.
+    pub added_chardevs: BTreeMap<String, Value>,
     /// Buses that refuse hot-plug although they look like others.
     pub closed: BTreeSet<String>,
     /// QOM says which those are.
@@ -291,6 +298,7 @@ impl Model {
             forgotten: BTreeSet::new(),
             jobs: BTreeMap::new(),
             chardevs: Vec::new(),
+            added_chardevs: BTreeMap::new(),
             closed: BTreeSet::new(),
             tells_closed: true,
             unplug_behaviour: UnplugBehaviour::AtOnce,

@@ -64,7 +64,7 @@ impl Model {
             let name = format!("{prefix}unix:{},{server}", monitor.path);
             json!({ "frontend-open": true, "filename": name, "label": monitor.label })
         });
-        shown.chain(self.chardevs.iter().cloned()).collect()
+        shown.chain(self.chardevs.iter().cloned()).chain(self.show_added_chardevs()).collect()
     }
 
     pub(super) fn getfd(&mut self, monitor: usize, name: &str, fd: Option<Descriptor>) -> Answer {

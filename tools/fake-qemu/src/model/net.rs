@@ -5,6 +5,14 @@ use serde_json::{Value, json};
 use super::{Dev, Model, Netdev};
 use crate::command::{Answer, Effect, File, QmpError};
 
+/// The types without a tap: whether they are new, and what the library may say of them.
+const OTHERS: [(&str, bool, &[&str]); 4] = [
+    ("dgram", true, &["type", "id", "local", "remote"]),
+    ("stream", true, &["type", "id", "addr", "server"]),
+    ("user", false, &["type", "id", "hostfwd", "net", "restrict"]),
+    ("vhost-user", false, &["type", "id", "chardev", "queues"]),
+];
+
 impl Netdev {
     /// Its descriptors that are taps, and of which.
     fn taps(&self) -> impl Iterator<Item = (i32, &str)> {
@@ -18,6 +26,9 @@ impl Netdev {
 impl Netdev {
     /// A line for each queue; one that a test has made without descriptors has a queue as well.
     fn show_taps(&self, id: &str) -> Vec<String> {
+        if let Some(kind) = &self.kind {
+            return vec![format!("{id}: index=0,type={kind},\r\n")];
+        }
         let fds: Vec<i32> = self.taps().map(|(fd, _)| fd).collect();
         let fds = if fds.is_empty() { vec![-1] } else { fds };
         let line = |(index, fd)| format!("{id}: index={index},type=tap,fd={fd}\r\n");
@@ -27,8 +38,19 @@ impl Netdev {
 
 impl Model {
     pub(super) fn netdev_add(&mut self, monitor: usize, id: &str, arguments: &Value) -> Answer {
+        let kind = arguments.get("type").and_then(Value::as_str).unwrap_or_default();
+        let members = self.members_of(kind)?;
+        let named = arguments.as_object().into_iter().flat_map(|members| members.keys());
+        if let Some(other) = named.into_iter().find(|name| !members.contains(&name.as_str())) {
+            if kind != "tap" || other == "no-such-member" {
+                return Err(QmpError::generic(format!("Parameter '{other}' is unexpected")));
+            }
+        }
         if self.netdevs.contains_key(id) && !self.version.takes_duplicate_netdevs() {
             return Err(QmpError::generic(format!("Duplicate ID '{id}'")));
+        }
+        if OTHERS.iter().any(|(other, ..)| *other == kind) {
+            return self.netdev_without_tap(id, kind, arguments);
         }
         let names = |one: &str, many: &str| -> Vec<String> {
             let text = arguments.get(one).or_else(|| arguments.get(many)).and_then(Value::as_str);
@@ -54,6 +76,28 @@ impl Model {
         }
         self.forbid_sharing(id, &netdev);
         self.netdevs.entry(id.into()).or_default().fds.append(&mut netdev.fds);
+        Ok(json!({}))
+    }
+
+    /// The members of a type that this version has.
+    fn members_of(&self, kind: &str) -> Result<&'static [&'static str], QmpError> {
+        match OTHERS.iter().find(|(other, ..)| *other == kind) {
+            Some((_, is_new, members)) if !is_new || self.version.has_sockets() => Ok(members),
+            None if ["tap", "hubport"].contains(&kind) => Ok(&["type", "id", "hubid"]),
+            _ if self.version.has_old_texts() => {
+                Err(QmpError::generic(format!("Invalid parameter '{kind}'")))
+            }
+            _ => Err(QmpError::generic(format!("Parameter 'type' does not accept value '{kind}'"))),
+        }
+    }
+
+    fn netdev_without_tap(&mut self, id: &str, kind: &str, arguments: &Value) -> Answer {
+        let chardev = arguments.get("chardev").and_then(Value::as_str).map(str::to_owned);
+        if let Some(missing) = chardev.as_ref().filter(|id| !self.added_chardevs.contains_key(*id)) {
+            return Err(QmpError::generic(format!("chardev \"{missing}\" not found")));
+        }
+        let netdev = Netdev { kind: Some(kind.to_owned()), chardev, ..Netdev::default() };
+        self.netdevs.insert(id.to_owned(), netdev);
         Ok(json!({}))
     }
 
@@ -84,7 +128,10 @@ impl Model {
         if let Some(user) = self.devices.iter().find(|device| device.netdev.as_deref() == Some(id)) {
             self.violations.push(format!("netdev_del {id} while {:?} is in the guest", user.id));
         }
-        self.netdevs.remove(id);
+        // A chardev goes with its netdev.
+        if let Some(chardev) = self.netdevs.remove(id).and_then(|netdev| netdev.chardev) {
+            self.added_chardevs.remove(&chardev);
+        }
         Ok(json!({}))
     }
 

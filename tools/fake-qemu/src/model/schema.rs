@@ -39,12 +39,14 @@ const MUST: bool = false;
 const MAY: bool = true;
 
 /// In the order in which QEMU looks at them.
-const PARAMETERS: [(&str, &[Parameter]); 23] = [
+const PARAMETERS: [(&str, &[Parameter]); 25] = [
     ("getfd", &[("fdname", Text, MUST)]),
     ("closefd", &[("fdname", Text, MUST)]),
     ("add-fd", &[("fdset-id", Number, MAY), ("opaque", Text, MAY)]),
     ("remove-fd", &[("fdset-id", Number, MUST), ("fd", Number, MAY)]),
     ("netdev_add", &[("type", Text, MUST), ("id", Text, MUST)]),
+    ("chardev-add", &[("id", Text, MUST)]),
+    ("chardev-remove", &[("id", Text, MUST)]),
     ("netdev_del", &[("id", Text, MUST)]),
     ("set_link", &[("name", Text, MUST), ("up", Flag, MUST)]),
     ("blockdev-add", &[("driver", Text, MUST), ("node-name", Text, MAY)]),

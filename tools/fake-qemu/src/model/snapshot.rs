@@ -14,8 +14,12 @@ impl Model {
         lines.extend(self.netdevs.iter().map(|(id, netdev)| {
             let broken = if netdev.broken { ", half made" } else { "" };
             let down = if netdev.link_down { ", link down" } else { "" };
-            format!("netdev {id}: {} fds{broken}{down}", netdev.fds.len())
+            match &netdev.kind {
+                None => format!("netdev {id}: {} fds{broken}{down}", netdev.fds.len()),
+                Some(kind) => format!("netdev {id}: {kind}{down}"),
+            }
         }));
+        lines.extend(self.added_chardevs.keys().map(|id| format!("chardev {id}")));
         lines.extend(self.fdsets.iter().map(|(id, set)| {
             let tags: Vec<&str> = set.fds.iter().map(|fd| fd.opaque.as_deref().unwrap_or("-")).collect();
             format!("fdset {id}: {tags:?}, used by {:?}", set.users)

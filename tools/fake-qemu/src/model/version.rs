@@ -32,6 +32,11 @@ impl Version {
         !self.since(6, 0)
     }
 
+    /// Netdevs over sockets of any kind.
+    pub(super) fn has_sockets(self) -> bool {
+        self.since(7, 2)
+    }
+
     /// The guest may be asked again to let go of a device that is plugged by ACPI.
     pub(super) fn takes_second_requests(self) -> bool {
         !self.since(6, 0)

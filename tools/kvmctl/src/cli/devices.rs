@@ -2,11 +2,12 @@
 
 use clap::{ArgGroup, Args, ValueHint};
 use kvm_hotplug::disk::{Aio, Cache, Description, DetectZeroes, Discard, FormatRequest};
+use kvm_hotplug::net::netdev::Netdev;
 use kvm_hotplug::net::vhost::VhostMode;
 use serde_json::{Map, Value};
 
-use super::sources;
 use super::values::{self, Backing};
+use super::{netdevs, sources};
 
 #[derive(Debug, Args)]
 pub(crate) struct PlaceArguments {
@@ -41,6 +42,22 @@ pub(crate) struct LimitArguments {
     pub(crate) outbound: Option<(u64, u64)>,
 }
 
+/// What a NIC has in the place of a tap.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("backend"))]
+pub(crate) struct NetdevArguments {
+    /// QEMU's netdev in the place of a tap, as JSON without its id: user, stream, dgram or vhost-user
+    #[arg(long, value_name = "JSON", group = "backend", value_parser = netdevs::netdev)]
+    pub(crate) netdev: Option<Netdev>,
+    /// QEMU's own network in the place of a tap: addresses by DHCP, and connections to the outside
+    #[arg(long, group = "backend")]
+    pub(crate) user: bool,
+    /// With --user: a port of the host's that leads to the guest, as in tcp:127.0.0.1:2222-:22; may be
+    /// repeated
+    #[arg(long, value_name = "RULE", requires = "user")]
+    pub(crate) hostfwd: Vec<String>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct NicArguments {
     #[command(flatten)]
@@ -72,6 +89,8 @@ pub(crate) struct NicArguments {
     /// Network namespace of tap and bridge, such as /run/netns/blue (default: that of kvmctl)
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub(crate) netns: Option<String>,
+    #[command(flatten)]
+    pub(crate) netdev: NetdevArguments,
     /// Whether the host's kernel moves the packets
     #[arg(long, value_name = "MODE", value_parser = values::words(&values::VHOST))]
     pub(crate) vhost: Option<VhostMode>,

@@ -2,6 +2,7 @@
 
 mod common;
 mod devices;
+mod netdevs;
 mod sources;
 pub(crate) mod values;
 
