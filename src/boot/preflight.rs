@@ -30,7 +30,7 @@ use crate::net::spec::NicSpec;
 use crate::net::tap::TunDevice;
 use crate::net::vhost;
 use crate::qmp::properties::{self, Properties};
-use crate::qmp::{Client, Command, OLDEST_QEMU, Version};
+use crate::qmp::{Client, Command, OLDEST_QEMU, Version, netdevs};
 use crate::sorted;
 use crate::store::RecordFile;
 use crate::store::images;
@@ -104,7 +104,9 @@ impl RecordFile {
             if !record.ports.is_empty() {
                 wanted.insert(PORT_MODEL);
             }
-            Known::ask(path, wanted, deadline)?.check(&devices, &command_line, &mut issues);
+            let mut monitor = Client::connect(path, deadline)?;
+            Known::ask(&mut monitor, wanted, deadline)?.check(&devices, &command_line, &mut issues);
+            check_netdevs(&mut monitor, &devices, deadline, &mut issues)?;
         }
         Ok(issues)
     }
@@ -184,6 +186,30 @@ fn check_nic(device: &Device, spec: &NicSpec, issues: &mut Vec<PreflightIssue>) 
     }
 }
 
+/// Netdevs of a type that QEMU does not have, or with a member that it does not know.
+fn check_netdevs(
+    monitor: &mut Client,
+    devices: &[&Device],
+    deadline: &Deadline,
+    issues: &mut Vec<PreflightIssue>,
+) -> Result<()> {
+    for device in devices {
+        let Some(NicSpec { netdev: Some(netdev), queues, .. }) = device.nic() else { continue };
+        let question = netdevs::question(&netdev.arguments(device.id.as_str(), *queues));
+        let mut batch = monitor.run(&[question], deadline);
+        let reply = batch.replies.pop().flatten();
+        let reply = reply.unwrap_or_else(|| Err(batch.failure.unwrap_or_else(Error::monitor_lost)));
+        match netdevs::read(netdev.kind(), reply, monitor.version()) {
+            Ok(()) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::NotHotpluggable | ErrorKind::Invalid) => {
+                issues.push(PreflightIssue::of(device, IssueKind::Model, error));
+            }
+            Err(error) => return Err(error.with_step("ask QEMU for a netdev")),
+        }
+    }
+    Ok(())
+}
+
 /// What a QEMU knows of what the guest needs.
 struct Known {
     version: Version,
@@ -193,8 +219,7 @@ struct Known {
 }
 
 impl Known {
-    fn ask(path: &Path, wanted: BTreeSet<&str>, deadline: &Deadline) -> Result<Self> {
-        let mut monitor = Client::connect(path, deadline)?;
+    fn ask(monitor: &mut Client, wanted: BTreeSet<&str>, deadline: &Deadline) -> Result<Self> {
         let version = monitor.version();
         let model = |name: &&str| properties::question(name);
         let questions: Vec<Command> =

@@ -109,6 +109,35 @@ static void runs_elsewhere(const char *image, const char *base)
     }
 }
 
+/* Netdevs are asked of the QEMU that is to have them. */
+static void netdevs(const char *qmp)
+{
+    static const char command[] = "{\"format\":\"kvm-hotplug-runtime\",\"version\":1,\"command\":[\"qemu\"],\"nics\":["
+                                  "{\"id\":\"lan\",\"generation\":1,\"mac\":\"52:54:00:00:00:01\",\"netdev\":%s}]}";
+    static const char stream[] = "{\"type\":\"stream\",\"addr\":{\"type\":\"unix\",\"path\":\"/run/a\"}}";
+    char other[TEST_PATH], text[1024];
+    struct kvm_runtime *runtime = NULL;
+    unsigned major, minor;
+
+    qemu_version(NULL, &major, &minor);
+    path_in(other, directory, "netdev.runtime");
+    snprintf(text, sizeof text, command, "{\"type\":\"user\"}");
+    file_write(other, text, strlen(text));
+    works(kvm_runtime_load_readonly(other, &runtime, &failure));
+    expects(runtime, 0, qmp, NULL);
+    kvm_runtime_free(runtime);
+    snprintf(text, sizeof text, command, stream);
+    file_write(other, text, strlen(text));
+    works(kvm_runtime_load_readonly(other, &runtime, &failure));
+    expects(runtime, 0, qmp, major * 100 + minor < 702 ? "8 lan" : NULL);
+    kvm_runtime_free(runtime);
+    snprintf(text, sizeof text, command, "{\"type\":\"dgram\",\"local\":7}");
+    file_write(other, text, strlen(text));
+    works(kvm_runtime_load_readonly(other, &runtime, &failure));
+    expects(runtime, 0, qmp, "8 lan");
+    kvm_runtime_free(runtime);
+}
+
 int main(void)
 {
     char image[TEST_PATH], base[TEST_PATH], away[TEST_PATH], cow[TEST_PATH], path[96];
@@ -146,6 +175,7 @@ int main(void)
     asked = probe();
     expects(runtime, 0, asked->qmp_path, NULL);
     expects(runtime, 0, asked->qmp_path, NULL);
+    netdevs(asked->qmp_path);
 
     changed(path, NULL, bridge, "khtnone", "2 lan");
     changed(path, NULL, bridge, "lo", "2 lan");

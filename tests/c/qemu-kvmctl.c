@@ -268,6 +268,32 @@ static void take_out(void)
     CHECK(json_is_whole(said.out) && json_contains(said.out, "\"answer\":\"pending\""));
 }
 
+/* QEMU's own network in the place of a tap. */
+static void user(void)
+{
+    qemu = qemu_start(&(struct qemu_options){.paused = true});
+    path_in(runtime, qemu->dir, "runtime");
+    setenv("KVMCTL_RUNTIME", runtime, 1);
+    unsetenv("KVMCTL_SOCKET");
+    json(0, "init --name web2", NULL, PARTS("\"runtime\":"));
+    setenv("KVMCTL_SOCKET", qemu->qmp_path, 1);
+    ctl(0, "add-nic --user --hostfwd tcp:127.0.0.1:2222-:22 --id user --mac 52:54:00:00:00:09", NULL);
+    says("MAC 52:54:00:00:00:09, netdev user");
+    json(0, "list user", NULL, PARTS("\"netdev\":{", "\"hostfwd\":[{\"str\":\"tcp:127.0.0.1:2222-:22\"}]"));
+    ctl(0, "list user", NULL);
+    says("52:54:00:00:00:09, netdev user");
+    json(0, "add-nic --id user --netdev \"$1\" --mac 52:54:00:00:00:09",
+         VALUES("{\"type\": \"user\", \"hostfwd\": [{\"str\": \"tcp:127.0.0.1:2222-:22\"}]}"),
+         PARTS("\"answer\":\"done\"", "\"netdev\":\"user\""));
+    ctl(2, "add-nic --user --netdev {}", NULL);
+    ctl(2, "add-nic --hostfwd tcp::1-:1", NULL);
+    ctl(2, "add-nic --netdev '{\"type\":\"tap\"}'", NULL);
+    complains("leave netdev out");
+    ctl(1, "add-nic --user --tap mine", NULL);
+    complains("together with netdev");
+    qemu_stop(qemu);
+}
+
 int main(void)
 {
     test_begin("qemu-kvmctl", 180);
@@ -291,5 +317,6 @@ int main(void)
     watch();
     take_out();
     qemu_stop(qemu);
+    user();
     return test_end();
 }
