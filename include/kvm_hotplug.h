@@ -807,6 +807,16 @@ struct kvm_hotplug_nic {
      *  Members that reach the host in another way (smb, tftp, guestfwd) are refused, too. -EOPNOTSUPP:
      *  this QEMU does not have the type. Not in a Ganeti list (-EINVAL). */
     const char *netdev;
+    /** How the tap that is made here is a port of the bridge, as JSON text of an object; NULL for as the
+     *  kernel makes it. isolated (true: no frames between it and other isolated ports), learning (false:
+     *  the bridge learns no addresses behind it), hairpin (true: frames may go back out where they came
+     *  in), vlan (VLAN of frames without a tag, 1 to 4094), trunk (a list of VLANs whose frames have their
+     *  tags, each a number or a text such as "20-30"). With vlan or trunk the port has those VLANs and no
+     *  others, and the bridge has to tell VLANs apart (vlan_filtering 1; else -ENOTSUP). The tap is down
+     *  until that is set. Recorded, kept by kvm_hotplug_set_bridge(), there after boot and migration;
+     *  kvm_hotplug_verify() compares the first three. Not with tap_fds or without a bridge, and not in a
+     *  Ganeti list (-EINVAL). */
+    const char *port;
 };
 
 /** Plugs a NIC into the guest and records it: opens a tap (multi-queue if requested), attaches it to its

@@ -42,6 +42,7 @@ fn nic(fixture: &Fixture) -> NicRequest {
         bridge: None,
         link_down: false,
         limits: Limits::default(),
+        port: None,
         tap: TapSource::Open { name: fixture.nic(1).ifname, owner: None, netns: None },
         boot_index: None,
         model: "virtio-net-pci".into(),

@@ -48,6 +48,8 @@ mod migrating;
 mod netdevs;
 #[path = "hotplug_scripted/passthrough_and_events.rs"]
 mod passthrough_and_events;
+#[path = "hotplug_scripted/ports.rs"]
+mod ports;
 #[path = "hotplug_scripted/properties.rs"]
 mod properties;
 #[path = "hotplug_scripted/removing.rs"]
@@ -90,6 +92,7 @@ use many::*;
 use migrating::*;
 use netdevs::*;
 use passthrough_and_events::*;
+use ports::*;
 use properties::*;
 use removing::*;
 use scsi::*;
@@ -190,6 +193,10 @@ through_every_api! {
     an_image_over_a_network_has_what_is_described_below_it,
     sources_that_cannot_be_are_refused_before_anything_is_done,
     a_wanted_list_has_sources,
+    // ports
+    a_nic_has_its_port_from_the_start_and_after_a_move,
+    an_interrupted_move_sets_the_port,
+    a_port_that_cannot_be_is_refused,
     // secrets
     secrets_are_objects_of_their_disk,
     tls_credentials_are_made_after_their_password,

@@ -84,7 +84,7 @@ fn rust_and_c_agree_on_the_structs() {
         kvm_hotplug_nic {
             id, mac, bridge, ifname, model, bus, tap_fds, tap_fd_count, queues, vhost, mtu, slot,
             boot_index, tap_owner, timeout_ms, flags, reserved, netns, ganeti_entry, properties, inbound_average,
-            inbound_burst, outbound_average, outbound_burst, netdev,
+            inbound_burst, outbound_average, outbound_burst, netdev, port,
         }
         kvm_hotplug_nic_limits { inbound_average, inbound_burst, outbound_average, outbound_burst }
         kvm_hotplug_del_options { id, timeout_ms, flags }

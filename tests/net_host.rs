@@ -8,6 +8,8 @@
 mod limits;
 #[path = "support/not_run.rs"]
 mod not_run;
+#[path = "net_host/ports.rs"]
+mod ports;
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -70,6 +72,7 @@ fn request() -> TapRequest {
         mtu: None,
         guest: None,
         limits: Limits::default(),
+        port: None,
     }
 }
 

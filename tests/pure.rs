@@ -45,6 +45,8 @@ const ALLOWED: &[&str] = &[
     "crate::net::limits::LimitChange",
     "crate::net::models",
     "crate::net::netdev::Netdev",
+    "crate::net::port::PortFlags",
+    "crate::net::port::PortSettings",
     "crate::net::share::Taps",
     "crate::net::spec::NicSpec",
     "crate::net::tap::TapRequest",

@@ -154,6 +154,7 @@ impl<'a> Host<'a> {
             mtu: spec.mtu.map(u32::from),
             guest: Some(spec.mac),
             limits: spec.limits(),
+            port: spec.port.clone(),
         };
         let tap = within(spec.netns.as_deref(), || self.tun.open_within(&wanted, LINGERING))?;
         (spec.ifname, spec.tap_identity, spec.given_tap) = (Some(tap.name), Some(tap.identity), None);

@@ -163,7 +163,7 @@ fn check_nic(device: &Device, spec: &NicSpec, issues: &mut Vec<PreflightIssue>) 
     if let Err(error) = within(netns, || Ok(())) {
         issues.push(PreflightIssue::of(device, IssueKind::Tap, error));
     } else if let Some(bridge) = &spec.bridge {
-        if let Err(error) = within(netns, || link::check_bridge(bridge)) {
+        if let Err(error) = within(netns, || link::check_bridge(bridge, spec.port.as_deref())) {
             issues.push(PreflightIssue::of(device, IssueKind::Bridge, error));
         }
     }

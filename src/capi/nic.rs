@@ -16,6 +16,7 @@ use crate::model::{self, GanetiEntry};
 use crate::net::MAX_QUEUES;
 use crate::net::bandwidth::{Bandwidth, Limits};
 use crate::net::netdev::Netdev;
+use crate::net::port::PortSettings;
 use crate::net::vhost::VhostMode;
 
 /// Flag of requests: now or not at all. What would wait for a reboot fails with -EOPNOTSUPP.
@@ -152,6 +153,15 @@ pub struct kvm_hotplug_nic {
     /// only for a vhost-user (-EINVAL). Members that reach the host in another way (smb, tftp, guestfwd) are
     /// refused, too. -EOPNOTSUPP: this QEMU does not have the type. Not in a Ganeti list (-EINVAL).
     pub netdev: *const c_char,
+    /// How the tap that is made here is a port of the bridge, as JSON text of an object; NULL for as the
+    /// kernel makes it. isolated (true: no frames between it and other isolated ports), learning (false: the
+    /// bridge learns no addresses behind it), hairpin (true: frames may go back out where they came in), vlan
+    /// (VLAN of frames without a tag, 1 to 4094), trunk (a list of VLANs whose frames have their tags, each a
+    /// number or a text such as "20-30"). With vlan or trunk the port has those VLANs and no others, and the
+    /// bridge has to tell VLANs apart (vlan_filtering 1; else -ENOTSUP). The tap is down until that is set.
+    /// Recorded, kept by kvm_hotplug_set_bridge(), there after boot and migration; kvm_hotplug_verify()
+    /// compares the first three. Not with tap_fds or without a bridge, and not in a Ganeti list (-EINVAL).
+    pub port: *const c_char,
 }
 
 // SAFETY: repr(C), pointers and integers only.
@@ -232,6 +242,7 @@ pub(super) unsafe fn request(nic: &kvm_hotplug_nic) -> Result<NicRequest> {
             inbound: Bandwidth::new("inbound", nic.inbound_average, nic.inbound_burst)?,
             outbound: Bandwidth::new("outbound", nic.outbound_average, nic.outbound_burst)?,
         },
+        port: text(nic.port, "port")?.map(PortSettings::parse).transpose()?.flatten(),
         tap: tap_source(
             nic,
             text(nic.netdev, "netdev")?.map(Netdev::parse).transpose()?,

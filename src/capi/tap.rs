@@ -102,5 +102,6 @@ unsafe fn request(tap: &kvm_hotplug_tap) -> Result<TapRequest> {
         mtu: (tap.mtu != 0).then_some(tap.mtu),
         guest: None,
         limits: Limits::default(),
+        port: None,
     })
 }

@@ -165,7 +165,7 @@ impl GuestState {
     async fn check_later(&mut self, one: &ApplyItem) -> Result<()> {
         match &one.request {
             Some(AddRequest::Nic(request)) => match &request.bridge {
-                Some(bridge) => self.check_bridge(request.netns(), bridge).await,
+                Some(bridge) => self.check_bridge(request.netns(), bridge, request.port.clone()).await,
                 None => Ok(()),
             },
             Some(AddRequest::Disk(request)) => {
@@ -185,7 +185,7 @@ impl GuestState {
         let later = match &wanted {
             Some(AddRequest::Nic(request)) => {
                 if let Some(bridge) = &request.bridge {
-                    self.check_bridge(request.netns(), bridge).await?;
+                    self.check_bridge(request.netns(), bridge, request.port.clone()).await?;
                 }
                 reason(self.prepare_nic(request, deadline).await?)
             }

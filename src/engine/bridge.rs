@@ -41,7 +41,8 @@ impl GuestState {
         let FoundTap { name: tap, bridge: from } = self.tap_of(&device).await?;
         let from = from?;
         if let Some(bridge) = bridge {
-            self.check_bridge(netns, bridge).await.map_err(|error| describe(&device, error))?;
+            let port = device.nic().and_then(|spec| spec.port.clone());
+            self.check_bridge(netns, bridge, port).await.map_err(|error| describe(&device, error))?;
         }
         if from.as_ref() == bridge {
             if after != device {
@@ -95,13 +96,15 @@ impl GuestState {
         if now.is_none() && origin.is_none() {
             return if is_made_for_none { self.join_bridge(netns, out()).await } else { Ok(()) };
         }
-        if self.is_on(netns, now.as_ref(), recorded.bridge.as_ref()).await?
-            || self.is_on(netns, now.as_ref(), origin.as_ref()).await?
-        {
-            return Ok(());
-        }
+        let has_come = self.is_on(netns, now.as_ref(), recorded.bridge.as_ref()).await?
+            || self.is_on(netns, now.as_ref(), origin.as_ref()).await?;
+        let origin = if has_come { &now } else { origin };
         let (there, back) =
             self.plan_move(netns, wanted(before, &tap, now.as_ref(), origin.as_ref())).await?;
+        if has_come {
+            // It may have joined, and not been set yet.
+            return if recorded.port.is_some() { self.join_bridge(netns, there).await } else { Ok(()) };
+        }
         self.move_tap(netns, &if is_made_for_none { out() } else { there }, &back).await
     }
 
@@ -115,7 +118,8 @@ impl GuestState {
 
 fn wanted(device: &Device, tap: &IfName, from: Option<&IfName>, to: Option<&IfName>) -> PlanMove {
     let mtu = device.nic().and_then(|spec| spec.mtu).map(u32::from);
-    PlanMove { tap: tap.clone(), mtu, from: from.cloned(), to: to.cloned() }
+    let port = device.nic().and_then(|spec| spec.port.clone());
+    PlanMove { tap: tap.clone(), mtu, from: from.cloned(), to: to.cloned(), port }
 }
 
 fn on_bridge(device: &Device, bridge: Option<&IfName>) -> Device {

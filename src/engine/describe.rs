@@ -132,6 +132,7 @@ fn nic(spec: &NicSpec, tap: Option<Value>) -> Value {
         "boot_index": spec.boot_index,
         "inbound": spec.inbound.map(bandwidth),
         "outbound": spec.outbound.map(bandwidth),
+        "port": spec.port,
         "tap_given": spec.is_over_given_tap(),
         "tap_owner": spec.tap_owner,
         "netns": spec.netns,
@@ -152,6 +153,9 @@ fn tap(name: &IfName, state: &TapState) -> Value {
         "bridge": state.bridge.as_ref().map(IfName::as_str),
         "inbound": state.limits.and_then(|limits| limits.inbound).map(bandwidth),
         "outbound": state.limits.and_then(|limits| limits.outbound).map(bandwidth),
+        "port": state.port.map(|port| json!({
+            "isolated": port.isolated, "learning": port.learning, "hairpin": port.hairpin,
+        })),
     })
 }
 

@@ -23,6 +23,7 @@ use crate::ids::{DeviceId, IfName, IoThread, MacAddr};
 use crate::model::{GanetiEntry, properties};
 use crate::net::bandwidth::{Bandwidth, Limits};
 use crate::net::netdev::Netdev;
+use crate::net::port::PortSettings;
 use crate::net::vhost::VhostMode;
 use crate::slots::scsi::ControllerSpec;
 use crate::sys::descriptor::Descriptor;
@@ -71,6 +72,8 @@ struct NicText {
     netdev: Option<Netdev>,
     inbound: Option<BandwidthText>,
     outbound: Option<BandwidthText>,
+    #[serde(default)]
+    port: Map<String, Value>,
     link: Option<LinkText>,
     ganeti: Option<GanetiEntry>,
     #[serde(default)]
@@ -294,6 +297,7 @@ impl NicText {
                 inbound: BandwidthText::limit("inbound", self.inbound)?,
                 outbound: BandwidthText::limit("outbound", self.outbound)?,
             },
+            port: PortSettings::of(self.port)?,
             tap,
             boot_index: self.boot_index,
             model: self.model.unwrap_or_else(|| "virtio-net-pci".to_owned()),

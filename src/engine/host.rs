@@ -19,6 +19,7 @@ use crate::net::bridge_move::BridgeMove;
 use crate::net::given;
 use crate::net::identity::TapIdentity;
 use crate::net::limits::LimitChange;
+use crate::net::port::PortSettings;
 use crate::net::share::Taps;
 use crate::net::spec::NicSpec;
 use crate::net::tap::TapRequest;
@@ -144,8 +145,14 @@ impl GuestState {
         result_of!(self, within(netns, step), HostResult::Is(same) => same)
     }
 
-    pub(super) async fn check_bridge(&self, netns: Netns<'_>, bridge: &IfName) -> Result<()> {
-        result_of!(self, within(netns, HostStep::CheckBridge(bridge.clone())), HostResult::Done => ())
+    pub(super) async fn check_bridge(
+        &self,
+        netns: Netns<'_>,
+        bridge: &IfName,
+        port: Option<Box<PortSettings>>,
+    ) -> Result<()> {
+        let step = HostStep::CheckBridge(bridge.clone(), port);
+        result_of!(self, within(netns, step), HostResult::Done => ())
     }
 
     /// The move of a tap, and the one that takes it back.

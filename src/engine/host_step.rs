@@ -15,6 +15,7 @@ use crate::net::bridge_move::BridgeMove;
 use crate::net::given;
 use crate::net::identity::TapIdentity;
 use crate::net::limits::LimitChange;
+use crate::net::port::{PortFlags, PortSettings};
 use crate::net::share::Taps;
 use crate::net::spec::NicSpec;
 use crate::net::tap::TapRequest;
@@ -54,8 +55,8 @@ pub enum HostStep {
     RealName(IfName),
     /// Whether both names are of one interface.
     IsSameInterface(IfName, IfName),
-    /// Refuse what is no bridge.
-    CheckBridge(IfName),
+    /// Refuse what is no bridge, or cannot have such a port.
+    CheckBridge(IfName, Option<Box<PortSettings>>),
     /// Look what moving a tap to a bridge takes, and what taking it back takes.
     PlanMove(PlanMove),
     /// Move a tap; after a failure move it back.
@@ -123,6 +124,8 @@ pub struct PlanMove {
     pub from: Option<IfName>,
     /// Where it is to be.
     pub to: Option<IfName>,
+    /// What the bridge is to do with its frames.
+    pub port: Option<Box<PortSettings>>,
 }
 
 /// What has come of a step.
@@ -201,4 +204,6 @@ pub struct TapState {
     pub bridge: Option<IfName>,
     /// The limits that it has by the library, if that can be seen.
     pub limits: Option<Limits>,
+    /// How its bridge treats its frames.
+    pub port: Option<PortFlags>,
 }

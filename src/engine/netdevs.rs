@@ -8,11 +8,12 @@ use serde_json::Value;
 use super::difference::{Difference, Mismatch};
 use super::guest_state::GuestState;
 use super::host::netns_of;
-use super::host_step::FoundTap;
+use super::host_step::{FoundTap, TapState};
 use super::limit::Deadline;
 use crate::error::{Error, Result};
 use crate::ids::IfName;
 use crate::model::{Device, DeviceKind};
+use crate::net::port::PortFlags;
 use crate::net::spec::NicSpec;
 use crate::qmp::{Command, Version};
 use crate::sorted;
@@ -39,7 +40,7 @@ impl GuestState {
         deadline: &Deadline,
     ) -> Result<()> {
         differences.extend(self.compare_bridge(device, spec).await?);
-        differences.extend(self.compare_limits(device, spec).await?);
+        self.compare_tap(device, spec, differences).await?;
         if let Some(tap) = &spec.ifname {
             if self.has_lost(tap, spec).await? {
                 let recorded = format!("tap {tap}");
@@ -117,14 +118,28 @@ impl GuestState {
         Ok(Some(Difference::new(Mismatch::Bridge, &device.id, recorded, found)))
     }
 
-    /// One in another network namespace cannot be looked at.
-    async fn compare_limits(&self, device: &Device, spec: &NicSpec) -> Result<Option<Difference>> {
+    /// Limits, and what the bridge does with its frames. One in another network namespace cannot be looked
+    /// at.
+    async fn compare_tap(
+        &self,
+        device: &Device,
+        spec: &NicSpec,
+        differences: &mut Vec<Difference>,
+    ) -> Result<()> {
         if spec.ifname.is_none() {
-            return Ok(None);
+            return Ok(());
         }
-        let found = self.tap_state(spec).await?.limits;
-        let other = found.and_then(|found| spec.limits().first_other(&found));
-        Ok(other.map(|(recorded, found)| Difference::new(Mismatch::Setting, &device.id, recorded, found)))
+        let TapState { limits, port, .. } = self.tap_state(spec).await?;
+        let other = limits.and_then(|found| spec.limits().first_other(&found));
+        // Of one that is on no bridge, that is told already.
+        let wanted = spec.port.as_deref().map(|wanted| PortFlags::wanted(Some(wanted)));
+        let port = wanted.zip(port).filter(|(wanted, found)| wanted != found);
+        let port = port.map(|(wanted, found)| (wanted.text(), found.text()));
+        let all = other.into_iter().chain(port);
+        differences.extend(
+            all.map(|(recorded, found)| Difference::new(Mismatch::Setting, &device.id, recorded, found)),
+        );
+        Ok(())
     }
 
     /// Whether vhost-net moves the packets, as far as that is certain.

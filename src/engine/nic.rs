@@ -14,6 +14,7 @@ use crate::model::ganeti_entry::Connection;
 use crate::model::{Device, DeviceKind, GanetiEntry, NicSettings, Presence, Spec};
 use crate::net::bandwidth::Limits;
 use crate::net::given::Given;
+use crate::net::port::PortSettings;
 use crate::net::spec::NicSpec;
 use crate::net::tap::TapRequest;
 use crate::net::vhost::VhostMode;
@@ -39,6 +40,8 @@ pub struct NicRequest {
     pub link_down: bool,
     /// How much the guest may receive and send.
     pub limits: Limits,
+    /// How its tap is a port of the bridge.
+    pub port: Option<Box<PortSettings>>,
     /// The taps.
     pub tap: TapSource,
     /// Place in the firmware's boot order; also makes the guest load the option ROM.
@@ -87,6 +90,7 @@ impl NicRequest {
         spec.bridge = self.bridge.clone();
         spec.link_down = self.link_down;
         (spec.inbound, spec.outbound) = (self.limits.inbound, self.limits.outbound);
+        spec.port.clone_from(&self.port);
         spec.boot_index = self.boot_index;
         spec.rom = own.rom;
         match &self.tap {
@@ -128,6 +132,11 @@ impl NicRequest {
         let open = NicSettings { queues: self.queues, vhost: VhostMode::Off, vnet_hdr: true, rom: false };
         let wanted = self.spec(mac, &open);
         wanted.validate_as(&self.title())?;
+        if self.port.is_some() && self.bridge.is_none() {
+            let text = "port settings without a bridge; name the bridge, or leave port out: of a tap that you have opened the port is \
+                        yours";
+            return Err(Error::invalid(text).context(self.title()));
+        }
         let own = dialect.settle_nic(&wanted, self.vhost)?;
         match (wanted.netdev, self.vhost) {
             (None, _) => Ok(own),
@@ -341,6 +350,7 @@ impl GuestState {
             mtu: request.mtu.map(u32::from),
             guest: Some(spec.mac),
             limits: spec.limits(),
+            port: spec.port.clone(),
         };
         let tap = self.open_tap(netns_of(spec), wanted).await?;
         (spec.ifname, spec.tap_identity) = (Some(tap.name), Some(tap.identity));

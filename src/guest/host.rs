@@ -49,7 +49,7 @@ impl Host {
             HostStep::DeleteTap(name, identity) => link::destroy(&name, &identity).map(|_| HostResult::Done),
             HostStep::RealName(name) => Ok(HostResult::Name(link::real_name(&name))),
             HostStep::IsSameInterface(one, other) => Ok(HostResult::Is(link::is_same(&one, &other))),
-            HostStep::CheckBridge(bridge) => link::check_bridge(&bridge).map(done),
+            HostStep::CheckBridge(bridge, port) => link::check_bridge(&bridge, port.as_deref()).map(done),
             HostStep::PlanMove(wanted) => plan_move(wanted),
             HostStep::MoveTap { there, back } => there.run(&back).map(done),
             HostStep::JoinBridge(there) => there.join().map(done),
@@ -109,11 +109,12 @@ fn describe_tap(spec: &NicSpec) -> TapState {
         mtu: Interfaces::open().and_then(|host| host.mtu_of(&name)).ok(),
         bridge: link::bridge_of(&name).ok().flatten(),
         limits: limits::of_tap(&name).ok(),
+        port: link::port_of(&name).ok().flatten(),
     }
 }
 
-fn plan_move(PlanMove { tap, mtu, from, to }: PlanMove) -> Result<HostResult> {
-    bridge_move::plan(&tap, mtu, from, to).map(|(there, back)| HostResult::Moves(there, back))
+fn plan_move(PlanMove { tap, mtu, from, to, port }: PlanMove) -> Result<HostResult> {
+    bridge_move::plan(&tap, mtu, from, to, port).map(|(there, back)| HostResult::Moves(there, back))
 }
 
 fn share_tap(taps: &Taps, name: &IfName) -> Result<HostResult> {

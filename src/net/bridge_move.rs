@@ -1,6 +1,7 @@
 //! Moving a tap from one bridge to another.
 
 use super::link::{self, Interfaces, Setting};
+use super::port::PortSettings;
 use super::tap;
 use crate::error::Result;
 use crate::ids::IfName;
@@ -12,6 +13,8 @@ pub struct BridgeMove {
     tap: IfName,
     to: Option<IfName>,
     mtu: u32,
+    /// What the bridge does with its frames.
+    port: Option<Box<PortSettings>>,
 }
 
 /// The move of a tap, which was asked for with this MTU or none, and the move that takes it back.
@@ -20,6 +23,7 @@ pub fn plan(
     asked: Option<u32>,
     from: Option<IfName>,
     to: Option<IfName>,
+    port: Option<Box<PortSettings>>,
 ) -> Result<(BridgeMove, BridgeMove)> {
     let host = Interfaces::open()?;
     let now = host.mtu_of(tap)?;
@@ -29,13 +33,20 @@ pub fn plan(
         (Some(_), Some(asked)) => asked,
         (Some(to), None) => tap::mtu_on(None, Some(&host.bridge(to)?)),
     };
-    Ok((BridgeMove { tap: tap.clone(), to, mtu }, BridgeMove { tap: tap.clone(), to: from, mtu: now }))
+    let of = |to, mtu| BridgeMove { tap: tap.clone(), to, mtu, port: port.clone() };
+    Ok((of(to, mtu), of(from, now)))
 }
 
 impl BridgeMove {
     /// To this bridge, or out of any, with this MTU.
     pub fn new(tap: IfName, to: Option<IfName>, mtu: u32) -> Self {
-        Self { tap, to, mtu }
+        Self { tap, to, mtu, port: None }
+    }
+
+    /// The same, with what the bridge is to do with its frames.
+    #[must_use]
+    pub fn with_port(self, port: Option<Box<PortSettings>>) -> Self {
+        Self { port, ..self }
     }
 
     /// The tap.
@@ -50,7 +61,7 @@ impl BridgeMove {
 
     /// Out of any bridge, with the MTU of a tap that was made for none.
     pub fn out(tap: IfName, asked: Option<u32>) -> Self {
-        Self { tap, to: None, mtu: asked.unwrap_or(tap::NEW_MTU) }
+        Self { tap, to: None, mtu: asked.unwrap_or(tap::NEW_MTU), port: None }
     }
 
     /// A failure leaves the tap where it was, by way of `back`, or says that it does not.
@@ -64,7 +75,8 @@ impl BridgeMove {
 
     /// Joins the bridge from none.
     pub fn join(&self) -> Result<()> {
-        let setting = Setting { mtu: Some(self.mtu), bridge: self.to.as_ref(), up: false };
+        let setting =
+            Setting { mtu: Some(self.mtu), bridge: self.to.as_ref(), up: false, port: self.port.as_deref() };
         Interfaces::open()?.set(&self.tap, &setting)
     }
 }

@@ -3,7 +3,8 @@
 use nix::errno::Errno;
 
 use super::identity::TapIdentity;
-use super::rtnl::{Change, LinkInfo, LinkKind, Socket};
+use super::port::{PortFlags, PortSettings};
+use super::rtnl::{Change, LinkInfo, LinkKind, LinkState, Socket};
 use super::spec::NicSpec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{IfName, MacAddr};
@@ -25,6 +26,9 @@ pub struct Setting<'a> {
     pub bridge: Option<&'a IfName>,
     /// That it is set administratively up.
     pub up: bool,
+    /// What the bridge does with its frames, if that is set. It is down until that is done, so that no frame
+    /// passes otherwise, and up afterwards.
+    pub port: Option<&'a PortSettings>,
 }
 
 impl Interfaces {
@@ -76,11 +80,27 @@ impl Interfaces {
             None => None,
         };
         let mtu = setting.mtu.filter(|mtu| *mtu != link.mtu);
-        let change = Change { mtu, master, up: setting.up };
+        if let (Some(bridge), Some(port)) = (bridge, setting.port) {
+            check_vlans(bridge, port)?;
+            let change = Change { mtu, master, state: Some(LinkState::Down) };
+            self.0.set(link.index, &change).map_err(|error| self.why(&error, name, setting, change))?;
+            return self.set_port(link, name, port);
+        }
+        let change = Change { mtu, master, state: setting.up.then_some(LinkState::Up) };
         if change == Change::default() {
             return Ok(());
         }
         self.0.set(link.index, &change).map_err(|error| self.why(&error, name, setting, change))
+    }
+
+    /// Of an interface that is a port of its bridge, and down. One that cannot be set is no port afterwards.
+    fn set_port(&self, link: &LinkInfo, name: &IfName, port: &PortSettings) -> Result<()> {
+        let up = Some(LinkState::Up);
+        let set = self.0.set_port(link.index, port);
+        let after = Change { master: set.is_err().then_some(0), state: up, ..Change::default() };
+        let raised = self.0.set(link.index, &after);
+        set.and(raised)
+            .map_err(|error| failed(Errno::from_raw(error.errno()), name, "set the bridge's port of"))
     }
 
     /// The index of the bridge, unless the interface is a port of it already. The kernel would take it out of
@@ -137,9 +157,28 @@ impl Interfaces {
     }
 }
 
+/// Refuses VLANs on a bridge that does not tell them apart: each port would get the frames of all.
+fn check_vlans(bridge: &LinkInfo, port: &PortSettings) -> Result<()> {
+    if !port.has_vlans() || bridge.filters_vlans {
+        return Ok(());
+    }
+    let name = &bridge.name;
+    let text = format!(
+        "bridge {name} does not tell VLANs apart; set that (ip link set {name} type bridge vlan_filtering 1), or leave vlan and \
+         trunk out"
+    );
+    Err(Error::new(ErrorKind::Unavailable, text).with_errno(libc::ENOTSUP))
+}
+
+/// How a bridge treats the frames of its port; none for what is no port of one.
+pub fn port_of(port: &IfName) -> Result<Option<PortFlags>> {
+    Interfaces::open()?.link(port).map(|link| link.port)
+}
+
 /// Refuses what is no Linux bridge.
-pub fn check_bridge(bridge: &IfName) -> Result<()> {
-    Interfaces::open()?.bridge(bridge).map(drop)
+pub fn check_bridge(bridge: &IfName, port: Option<&PortSettings>) -> Result<()> {
+    let link = Interfaces::open()?.bridge(bridge)?;
+    port.map_or(Ok(()), |port| check_vlans(&link, port))
 }
 
 /// Refuses an interface that is not a tap, or not the one that was made if that is known.

@@ -12,6 +12,7 @@ pub mod mac;
 pub mod models;
 pub mod namespace;
 pub mod netdev;
+pub mod port;
 mod rtnl;
 pub mod share;
 pub mod spec;

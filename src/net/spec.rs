@@ -6,6 +6,7 @@ use super::MAX_QUEUES;
 use super::bandwidth::{Bandwidth, Limits};
 use super::identity::{GivenTap, TapIdentity};
 use super::netdev::Netdev;
+use super::port::PortSettings;
 use crate::error::{Error, Result};
 use crate::ids::{IfName, MacAddr, is_model_name};
 
@@ -42,6 +43,9 @@ pub struct NicSpec {
     /// How much the guest may send.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outbound: Option<Bandwidth>,
+    /// How its tap is a port of the bridge; as the kernel makes it if nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<Box<PortSettings>>,
     /// The tap's name on the host; says where to look and is no setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ifname: Option<IfName>,
@@ -89,6 +93,7 @@ impl NicSpec {
             link_down: false,
             inbound: None,
             outbound: None,
+            port: None,
             ifname: None,
             tap_identity: None,
             given_tap: None,
@@ -145,6 +150,7 @@ impl NicSpec {
             return bad(format!("boot index {index}; the highest is {}", i32::MAX));
         }
         self.limits().check().map_err(|error| error.context(title))?;
+        self.port.as_ref().map_or(Ok(()), |port| port.check()).map_err(|error| error.context(title))?;
         self.tap.as_deref().map_or(Ok(()), check_tap_name)?;
         self.validate_netdev().map_err(|error| error.context(title))?;
         self.validate_model().or_else(|why| bad(format!("model {:?} {why}", self.model)))
@@ -201,6 +207,7 @@ impl NicSpec {
             link_down,
             inbound,
             outbound,
+            port,
             ifname: _,
             tap_identity: _,
             given_tap: _,
@@ -221,6 +228,7 @@ impl NicSpec {
             ("link", *link_down == other.link_down),
             ("inbound", *inbound == other.inbound),
             ("outbound", *outbound == other.outbound),
+            ("port", *port == other.port),
             ("tap_owner", *tap_owner == other.tap_owner),
             ("netns", *netns == other.netns),
             ("netdev", *netdev == other.netdev),
@@ -283,6 +291,7 @@ mod tests {
             link_down: true,
             inbound: Some(Bandwidth { average: 1 << 33, burst: 1 << 30 }),
             outbound: Some(Bandwidth { average: 125_000, burst: 69632 }),
+            port: PortSettings::parse(r#"{"isolated": true, "vlan": 7}"#).unwrap(),
             ifname: Some(IfName::parse("tap7").unwrap()),
             tap_identity: Some(TapIdentity::try_from("7@52:54:00:00:00:07".to_owned()).unwrap()),
             given_tap: Some(GivenTap {
@@ -350,6 +359,7 @@ mod tests {
             ("link", NicSpec { link_down: false, ..full() }),
             ("inbound", NicSpec { inbound: None, ..full() }),
             ("outbound", NicSpec { outbound: full().inbound, ..full() }),
+            ("port", NicSpec { port: None, ..full() }),
             ("tap_owner", NicSpec { tap_owner: Some(1), ..full() }),
             ("boot_index", NicSpec { boot_index: Some(2), ..full() }),
             ("rom", NicSpec { rom: false, ..full() }),

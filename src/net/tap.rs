@@ -17,6 +17,7 @@ use super::identity::TapIdentity;
 use super::limits;
 use super::link::{Interfaces, Setting};
 use super::mac;
+use super::port::PortSettings;
 use super::rtnl::LinkInfo;
 use super::spec::check_tap_name;
 use crate::error::{Error, ErrorKind, Result};
@@ -53,6 +54,8 @@ pub struct TapRequest {
     pub guest: Option<MacAddr>,
     /// How much the guest may receive and send.
     pub limits: Limits,
+    /// What its bridge does with its frames.
+    pub port: Option<Box<PortSettings>>,
 }
 
 /// A tap that lives as long as one of its fds is open, here or in QEMU.
@@ -221,7 +224,8 @@ fn configure(host: &Interfaces, link: &LinkInfo, tap: &Tap, request: &TapRequest
     // Before it joins the bridge: a bridge follows its smallest port, and one more NIC must not shrink it.
     let bridge = request.bridge.as_ref().map(|bridge| host.bridge(bridge)).transpose()?;
     let mtu = Some(mtu_on(request.mtu, bridge.as_ref()));
-    let setting = Setting { mtu, bridge: request.bridge.as_ref(), up: true };
+    let port = request.port.as_deref();
+    let setting = Setting { mtu, bridge: request.bridge.as_ref(), up: true, port };
     if !request.limits.is_none() {
         limits::set(host, link.index, &request.limits)?;
     }
@@ -263,6 +267,7 @@ mod tests {
             mtu: None,
             guest: None,
             limits: Limits::default(),
+            port: None,
         }
     }
 

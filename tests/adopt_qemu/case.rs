@@ -181,6 +181,7 @@ impl Case {
                 mtu: None,
                 guest: None,
                 limits: Limits::default(),
+                port: None,
             };
             let tap = TunDevice::default().open(&request).unwrap();
             self.fds.borrow_mut().extend(numbers.into_iter().zip(tap.fds));

@@ -49,6 +49,7 @@ fn nic() -> NicRequest {
         bridge: Some(IfName::parse(BRIDGE).unwrap()),
         link_down: false,
         limits: Limits::default(),
+        port: None,
         tap: TapSource::Open { name: None, owner: None, netns: None },
         boot_index: None,
         model: "virtio-net-pci".to_owned(),

@@ -35,6 +35,13 @@ static void cold(void)
     CHECK_NUMBER(said.status, 0);
     ctl(0, "add-nic --cold --id nic1 --bridge $1 --vhost off", VALUES(bridge));
     CHECK_TEXT(said.out, "nic1 is recorded, and comes with the next boot, at pci.0:04\n");
+    ctl(2, "add-nic --cold --port '{\"vlans\": 1}'", NULL);
+    complains("unknown field");
+    ctl(0, "add-nic --cold --id nic2 --bridge $1 --vhost off --port '{\"isolated\": true, \"trunk\": [\"2-9\"]}'",
+        VALUES(bridge));
+    ctl(5, "check", NULL);
+    says("does not tell VLANs apart");
+    ctl(0, "del --cold nic2", NULL);
     json(0, "add-disk --cold --id disk1 --path $1 --block-size 512 --physical-block-size 4096", VALUES(own),
          PARTS("\"answer\":\"done\"", "\"state\":\"after-reboot\"", "\"slot\":5"));
     json(1, "add-disk --cold --path /no/such/image", NULL, PARTS("\"errno\":2"));

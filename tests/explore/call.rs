@@ -107,6 +107,7 @@ fn nic(id: &str, mac: u8, bridge: &str) -> AddRequest {
         bridge: Some(IfName::parse(bridge).unwrap()),
         link_down: false,
         limits: Limits::default(),
+        port: None,
         tap: TapSource::Open { name: Some(format!("tap-{id}")), owner: None, netns: None },
         boot_index: None,
         model: "virtio-net-pci".into(),

@@ -171,7 +171,7 @@ impl Host {
             HostStep::DescribeTap(spec) => Ok(HostResult::TapState(match self.find(&spec) {
                 Ok((_, tap)) => {
                     let (bridge, limits) = (tap.bridge.clone(), Some(tap.limits));
-                    TapState { here: true, mtu: Some(1500), bridge, limits }
+                    TapState { here: true, mtu: Some(1500), bridge, limits, port: None }
                 }
                 Err(_) => TapState::default(),
             })),
@@ -179,7 +179,7 @@ impl Host {
             HostStep::DeleteTap(name, identity) => self.delete_tap(&name, &identity, model),
             HostStep::RealName(name) => Ok(HostResult::Name(name)),
             HostStep::IsSameInterface(one, other) => Ok(HostResult::Is(one == other)),
-            HostStep::CheckBridge(_) => Ok(HostResult::Done),
+            HostStep::CheckBridge(..) => Ok(HostResult::Done),
             HostStep::PlanMove(wanted) => {
                 let there = BridgeMove::new(wanted.tap.clone(), wanted.to, 1500);
                 Ok(HostResult::Moves(there, BridgeMove::new(wanted.tap, wanted.from, 1500)))

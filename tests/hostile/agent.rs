@@ -137,6 +137,7 @@ impl Scene {
             boot_index: None,
             link_down: false,
             limits: Limits::default(),
+            port: None,
             model: "virtio-net-pci".into(),
         }
     }

@@ -167,6 +167,7 @@ pub fn a_nic_moves_to_another_bridge(agent: &dyn Agent) {
     let described = api.describe(Some(&nic.id)).unwrap().unwrap();
     let expected = json!({
         "name": tap, "here": true, "mtu": 1400, "bridge": b.0, "inbound": null, "outbound": null,
+        "port": {"isolated": false, "learning": true, "hairpin": false},
     });
     assert_eq!(described["tap"], expected);
     assert_eq!(api.set_bridge(&nic.id, None, AMPLE), Ok(Changed::Done));
@@ -406,10 +407,10 @@ pub fn everything_known_is_described(agent: &dyn Agent) {
             "guest_slot_name": null,
             "mac": "52:54:00:00:00:01", "queues": 1, "vhost": false, "mtu": null, "link": "up", "bridge": null,
             "boot_index": 3,
-            "tap_given": false, "tap_owner": null, "netns": null, "netdev": null, "inbound": null, "outbound": null,
+            "tap_given": false, "tap_owner": null, "netns": null, "netdev": null, "inbound": null, "outbound": null, "port": null,
             "tap": {
                 "name": nic.ifname.unwrap(), "here": true, "mtu": 1500, "bridge": null, "inbound": null,
-                "outbound": null,
+                "outbound": null, "port": null,
             },
         })
     );

@@ -160,6 +160,13 @@ fn what_a_guest_sends_is_limited_by_police() {
 /// The messages that a command sends about disciplines and filters, but for their sequence numbers; `None` if
 /// it cannot be traced.
 fn messages(command: &[&str]) -> Option<Vec<Vec<u8>>> {
+    let kind = |message: &[u8]| message.get(4..6).map(|kind| u16::from_ne_bytes([kind[0], kind[1]]));
+    let all = sent(command, |message| kind(message).is_some_and(|kind| KINDS.contains(&kind)))?;
+    Some(all.into_iter().map(without_time_of_burst).collect())
+}
+
+/// The messages of a command on routing sockets that count, but for their sequence numbers.
+pub fn sent(command: &[&str], counts: impl Fn(&[u8]) -> bool) -> Option<Vec<Vec<u8>>> {
     let folder = tempfile::tempdir().unwrap();
     let trace = folder.path().join("trace");
     let options = ["-f", "-e", "trace=sendto,sendmsg", "-e", "write=all", "-o", trace.to_str().unwrap()];
@@ -175,10 +182,9 @@ fn messages(command: &[&str]) -> Option<Vec<Vec<u8>>> {
         let hex = bytes.get(..49).unwrap_or(bytes);
         all.last_mut()?.extend(hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()));
     }
-    let kind = |message: &[u8]| message.get(4..6).map(|kind| u16::from_ne_bytes([kind[0], kind[1]]));
-    all.retain(|message| kind(message).is_some_and(|kind| KINDS.contains(&kind)));
+    all.retain(|message| counts(message));
     all.iter_mut().for_each(|message| message[8..12].fill(0));
-    Some(all.into_iter().map(without_time_of_burst).collect())
+    Some(all)
 }
 
 /// Of a rate that has more than 32 bits `tc` makes the time of a burst as if it had 32. The kernel goes by

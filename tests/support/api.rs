@@ -124,6 +124,8 @@ pub struct NicArgs {
     pub bridge: Option<String>,
     pub boot_index: Option<u32>,
     pub link_down: bool,
+    /// As JSON text.
+    pub port: Option<String>,
     pub limits: LimitArgs,
     pub model: Option<String>,
     /// Name of the tap to open.
@@ -146,6 +148,7 @@ impl Default for NicArgs {
             queues: 1,
             vhost: false,
             mtu: None,
+            port: None,
             limits: LimitArgs::default(),
             bridge: None,
             boot_index: None,

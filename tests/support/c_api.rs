@@ -811,6 +811,7 @@ fn nic_struct(nic: &NicArgs, strings: &mut Strings, fds: &[RawFd]) -> kvm_hotplu
         slot: nic.place.address.as_ref().map_or(0, |(_, slot)| u32::from(*slot)),
         boot_index: nic.boot_index.unwrap_or(0),
         tap_owner: nic.owner.unwrap_or(0),
+        port: strings.keep(nic.port.as_ref()),
         inbound_average: nic.limits.inbound.0,
         inbound_burst: nic.limits.inbound.1,
         outbound_average: nic.limits.outbound.0,

@@ -130,6 +130,7 @@ pub fn tap(name: &str, queues: u16) -> Vec<Arc<OwnedFd>> {
         mtu: None,
         guest: None,
         limits: Limits::default(),
+        port: None,
     };
     TunDevice::default().open(&request).unwrap().fds.into_iter().map(Arc::new).collect()
 }

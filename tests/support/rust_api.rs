@@ -19,6 +19,7 @@ use kvm_hotplug::log::{Level, Log, Sink};
 use kvm_hotplug::model::{self, Device, DeviceKind, GanetiEntry, Spec};
 use kvm_hotplug::net::bandwidth::{Bandwidth, Limits};
 use kvm_hotplug::net::netdev::Netdev;
+use kvm_hotplug::net::port::PortSettings;
 use kvm_hotplug::net::vhost::VhostMode;
 use kvm_hotplug::slots::scsi::ControllerSpec;
 use kvm_hotplug::store::RecordFile;
@@ -451,6 +452,7 @@ fn nic_request(nic: &NicArgs) -> Result<NicRequest, Failure> {
         boot_index: nic.boot_index,
         link_down: nic.link_down,
         limits: limits(nic.limits)?,
+        port: nic.port.as_deref().map(PortSettings::parse).transpose()?.flatten(),
         model: nic.model.clone().unwrap_or_else(|| "virtio-net-pci".into()),
     };
     match &nic.ganeti {

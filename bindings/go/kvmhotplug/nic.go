@@ -84,6 +84,9 @@ type Bandwidth struct {
 
 // NICLimits is how much a guest may receive and send over a NIC.
 type NICLimits struct {
+	// Port is how the tap that is made here is a port of the bridge: a JSON object with "isolated", "learning", "hairpin", "vlan"
+	// and "trunk", as port in struct kvm_hotplug_nic; nil for as the kernel makes it.
+	Port map[string]any `json:"port,omitempty"`
 	// Inbound is what the guest receives. What is too much waits for up to 50 ms.
 	Inbound Bandwidth `json:"inbound"`
 	// Outbound is what the guest sends. What is too much is dropped.
@@ -143,6 +146,7 @@ func (n *NIC) request(memory *arena) (C.struct_kvm_hotplug_nic, func()) {
 		properties:   memory.object("Properties", n.Properties),
 		netdev:       memory.optional("the netdev", string(n.Netdev)),
 
+		port:             memory.object("Port", n.Port),
 		inbound_average:  C.uint64_t(n.Inbound.Average),
 		inbound_burst:    C.uint64_t(n.Inbound.Burst),
 		outbound_average: C.uint64_t(n.Outbound.Average),

@@ -744,6 +744,7 @@ class kvm_hotplug_nic(Structure):
         ("outbound_average", c_uint64),
         ("outbound_burst", c_uint64),
         ("netdev", c_char_p),
+        ("port", c_char_p),
     ]
 
 
@@ -986,7 +987,7 @@ SIZES = {
     kvm_runtime_adopt_options: 56,
     kvm_hotplug_open_options: 16,
     kvm_hotplug_device: 960,
-    kvm_hotplug_nic: 160,
+    kvm_hotplug_nic: 168,
     kvm_hotplug_secret: 24,
     kvm_hotplug_disk: 184,
     kvm_hotplug_source: 128,

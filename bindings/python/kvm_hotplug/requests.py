@@ -95,6 +95,9 @@ class NIC:
     #: which it knows, and of which type. They are recorded and verified.
     properties: Optional[Properties] = None
     #: Limit of what the guest receives. What is too much waits for up to 50 ms. None for no limit.
+    #: How the tap that is made here is a port of the bridge: "isolated", "learning", "hairpin", "vlan" and "trunk",
+    #: as port in struct kvm_hotplug_nic; None for as the kernel makes it.
+    port: Optional[Mapping[str, Any]] = None
     inbound: Optional[Bandwidth] = None
     #: Limit of what the guest sends. What is too much is dropped. None for no limit.
     outbound: Optional[Bandwidth] = None
@@ -130,6 +133,7 @@ class NIC:
             netdev=json_object("netdev", self.netdev),
             ganeti_entry=optional("ganeti_entry", self.ganeti_entry),
             properties=json_object("properties", self.properties),
+            port=json_object("port", self.port),
             inbound_average=inbound[0],
             inbound_burst=inbound[1],
             outbound_average=outbound[0],

@@ -64,6 +64,7 @@ VALUES = {
     "outbound": Bandwidth(53, 54),
     "source": {"driver": "null-co"},
     "limits": {"bps-total": 5},
+    "port": {"isolated": True},
     "secrets": {"key": b"pass"},
     "tls_creds": {"tls": {}},
     "netdev": {"type": "user"},
@@ -90,6 +91,7 @@ def filled(kind: Any) -> Any:
 
 
 SECRET = (b"key", b"pass")
+PORT = '{"isolated": true}'
 
 
 class Requests(TestCase):
@@ -115,7 +117,7 @@ class Requests(TestCase):
     def test_nic(self) -> None:
         limits = {"inbound_average": 51, "inbound_burst": 52, "outbound_average": 53, "outbound_burst": 54}
         limits["netdev"] = '{"type": "user"}'
-        struct = self.comes(filled(NIC), tap_fds=[21, 22], tap_fd_count=2, properties=PROPERTIES, **limits)
+        struct = self.comes(filled(NIC), tap_fds=[21, 22], tap_fd_count=2, properties=PROPERTIES, port=PORT, **limits)
         wanted = Flag.BOOT_INDEX | Flag.TAP_OWNER | Flag.NIC_LINK_DOWN | Flag.LIVE_ONLY | Flag.NO_WAIT | Flag.ADOPT
         self.assertEqual(struct.flags, wanted)
         self.assertEqual(NIC(boot_index=0, tap_owner=0)._request().flags, Flag.BOOT_INDEX | Flag.TAP_OWNER)

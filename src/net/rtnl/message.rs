@@ -1,9 +1,11 @@
 //! The messages about links: requests written, answers read.
 
+use super::port;
 use super::wire::{
-    Message, NLM_F_ACK, NLM_F_REQUEST, NLMSG_ERROR, attributes, i32_at, open, put, status, text, u16_at,
+    IFINFO, Message, NLM_F_ACK, NLM_F_REQUEST, NLMSG_ERROR, attributes, i32_at, open, status, text, u16_at,
     u32_at,
 };
+use crate::net::port::PortFlags;
 
 // linux/rtnetlink.h, linux/if_link.h
 const RTM_NEWLINK: u16 = 16;
@@ -16,14 +18,17 @@ const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_EXT_MASK: u16 = 29;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_INFO_SLAVE_DATA: u16 = 5;
 /// In `IFLA_EXT_MASK`: counters of packets, which take the kernel the longest, are left out.
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 /// Up, in the flags of `struct ifinfomsg`, and in the mask of those that change.
 const IFF_UP: u32 = 1;
+const AF_UNSPEC: u8 = 0;
 
 /// Room for the longest request about a link, which names it.
 const MOST: usize = 64;
-const IFINFO: usize = 16;
 
 /// A request about a link.
 pub(super) type Request = Message<MOST>;
@@ -57,6 +62,17 @@ pub(in crate::net) struct LinkInfo {
     pub mtu: u32,
     /// Index of the bridge, bond or other device it is part of.
     pub master: Option<i32>,
+    /// Of a port of a bridge.
+    pub port: Option<PortFlags>,
+    /// Of a bridge: whether it tells VLANs apart.
+    pub filters_vlans: bool,
+}
+
+/// The administrative state of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::net) enum LinkState {
+    Up,
+    Down,
 }
 
 /// What is to change of a link. The kernel does it in the order of these fields (`do_setlink` of
@@ -67,8 +83,8 @@ pub(in crate::net) struct Change {
     pub mtu: Option<u32>,
     /// The index of the bridge that it becomes a port of; 0 is none.
     pub master: Option<i32>,
-    /// That it is set administratively up.
-    pub up: bool,
+    /// Whether it is set administratively up or down.
+    pub state: Option<LinkState>,
 }
 
 /// An answer of the kernel.
@@ -81,20 +97,25 @@ pub(super) enum Reply {
 
 /// Asks for the link with this index.
 pub(super) fn get(index: i32) -> Request {
-    about_link(RTM_GETLINK, NLM_F_REQUEST, index, 0).attribute(IFLA_EXT_MASK, &skip_statistics())
+    about_link(RTM_GETLINK, NLM_F_REQUEST, index).attribute(IFLA_EXT_MASK, &skip_statistics())
 }
 
 /// Asks for the link with this name, or this alternative name.
 pub(super) fn get_named(name: &str) -> Request {
-    about_link(RTM_GETLINK, NLM_F_REQUEST, 0, 0)
+    about_link(RTM_GETLINK, NLM_F_REQUEST, 0)
         .attribute(IFLA_EXT_MASK, &skip_statistics())
         .attribute_with_zero(IFLA_IFNAME, name.as_bytes())
 }
 
 /// Changes the link with this index.
 pub(super) fn set(index: i32, change: &Change) -> Request {
-    let flags = if change.up { IFF_UP } else { 0 };
-    let mut message = about_link(RTM_NEWLINK, NLM_F_REQUEST | NLM_F_ACK, index, flags);
+    let state = match change.state {
+        Some(LinkState::Up) => (IFF_UP, IFF_UP),
+        Some(LinkState::Down) => (IFF_UP, 0),
+        None => (0, 0),
+    };
+    let flags = NLM_F_REQUEST | NLM_F_ACK;
+    let mut message = Message::about_interface(RTM_NEWLINK, flags, AF_UNSPEC, index, state);
     if let Some(mtu) = change.mtu {
         message = message.attribute(IFLA_MTU, &mtu.to_ne_bytes());
     }
@@ -106,20 +127,15 @@ pub(super) fn set(index: i32, change: &Change) -> Request {
 
 /// Deletes the link with this index.
 pub(super) fn delete(index: i32) -> Request {
-    about_link(RTM_DELLINK, NLM_F_REQUEST | NLM_F_ACK, index, 0)
+    about_link(RTM_DELLINK, NLM_F_REQUEST | NLM_F_ACK, index)
 }
 
 fn skip_statistics() -> [u8; 4] {
     RTEXT_FILTER_SKIP_STATS.to_ne_bytes()
 }
 
-/// The flags of the link are set, and no others changed.
-fn about_link(kind: u16, flags: u16, index: i32, link_flags: u32) -> Request {
-    let mut body = [0; IFINFO];
-    put(&mut body, 4, &index.to_ne_bytes());
-    put(&mut body, 8, &link_flags.to_ne_bytes());
-    put(&mut body, 12, &link_flags.to_ne_bytes());
-    Message::with_body(kind, flags, &body)
+fn about_link(kind: u16, flags: u16, index: i32) -> Request {
+    Message::about_interface(kind, flags, AF_UNSPEC, index, (0, 0))
 }
 
 /// Reads an answer; `None` if it is none to a request of this socket, or malformed.
@@ -139,14 +155,27 @@ fn decode_link(body: &[u8]) -> Option<LinkInfo> {
             IFLA_IFNAME => link.name = text(value),
             IFLA_MTU => link.mtu = u32_at(value, 0)?,
             IFLA_MASTER => link.master = i32_at(value, 0),
-            IFLA_LINKINFO => {
-                let kind = attributes(value).find(|(kind, _)| *kind == IFLA_INFO_KIND);
-                link.kind = kind.map(|(_, value)| kind_of(value)).unwrap_or_default();
-            }
+            IFLA_LINKINFO => read_info(&mut link, value),
             _ => {}
         }
     }
     Some(link)
+}
+
+/// What its driver says of a link, and the bridge that it is a port of.
+fn read_info(link: &mut LinkInfo, info: &[u8]) {
+    for (kind, value) in attributes(info) {
+        match kind {
+            IFLA_INFO_KIND => link.kind = kind_of(value),
+            IFLA_INFO_DATA => link.filters_vlans = port::filters_vlans(value),
+            IFLA_INFO_SLAVE_KIND if kind_of(value) == LinkKind::Bridge => {
+                link.port.get_or_insert_default();
+            }
+            IFLA_INFO_SLAVE_DATA if link.port.is_some() => link.port = Some(port::flags_of(value)),
+            _ => {}
+        }
+    }
+    link.filters_vlans &= link.kind == LinkKind::Bridge;
 }
 
 fn kind_of(name: &[u8]) -> LinkKind {
@@ -204,6 +233,8 @@ mod tests {
             address: Some([2, 0, 0, 0, 0, 1]),
             mtu: 1400,
             master: Some(7),
+            port: None,
+            filters_vlans: false,
         };
         assert_eq!(decode(&new_link()), Some(Reply::Link(expected)));
     }
@@ -242,7 +273,7 @@ mod tests {
     /// order of the attributes and the sequence number.
     #[test]
     fn a_change_is_one_message() {
-        let change = Change { mtu: Some(1400), master: Some(7), up: true };
+        let change = Change { mtu: Some(1400), master: Some(7), state: Some(LinkState::Up) };
         let mut body = vec![0; IFINFO];
         body[4..8].copy_from_slice(&5i32.to_ne_bytes());
         body[8..12].copy_from_slice(&1u32.to_ne_bytes());

@@ -3,6 +3,7 @@
 //! Links are looked up here and not in sysfs, since sysfs shows the network namespace of whoever mounted it.
 
 mod message;
+mod port;
 mod traffic;
 mod wire;
 
@@ -12,9 +13,10 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 
 use super::bandwidth::Bandwidth;
+use super::port::{PortFlags, PortSettings};
 use crate::error::{Error, ErrorKind, Result};
 use message::Reply;
-pub(super) use message::{Change, LinkInfo, LinkKind};
+pub(super) use message::{Change, LinkInfo, LinkKind, LinkState};
 pub(super) use traffic::Found;
 
 /// A request about a link.
@@ -63,6 +65,20 @@ impl Socket {
     /// Deletes the link with this index. Returns once it is gone, which for a tap takes about 15 ms.
     pub(super) fn delete(&self, index: i32) -> Result<()> {
         self.order(&message::delete(index), || format!("delete interface {index}"))
+    }
+
+    /// Has a bridge treat a port as it is asked for. Where VLANs are, the port has those and no others.
+    pub(super) fn set_port(&self, index: i32, settings: &PortSettings) -> Result<()> {
+        let doing = || format!("set the port of interface {index}");
+        let flags = PortFlags::wanted(Some(settings));
+        self.order(&port::set_flags(index, flags), doing)?;
+        if settings.has_vlans() {
+            let all = port::set_vlans(index, settings);
+            all.iter().try_for_each(|request| {
+                self.order(request, || format!("set the VLANs of interface {index}"))
+            })?;
+        }
+        Ok(())
     }
 
     /// What limits what leaves the interface.

@@ -2,7 +2,8 @@
 //! compares each.
 
 use super::wire::{
-    Message, NLM_F_ACK, NLM_F_REQUEST, NLMSG_ERROR, attributes, chunk, open, put, status, text, u32_at,
+    Message, NLA_F_NESTED, NLM_F_ACK, NLM_F_REQUEST, NLMSG_ERROR, attributes, chunk, open, put, status, text,
+    u32_at,
 };
 use crate::net::bandwidth::{Bandwidth, LONGEST_PACKET};
 
@@ -37,7 +38,6 @@ const TCA_POLICE_TBF: u16 = 1;
 const TCA_POLICE_RATE: u16 = 2;
 const TCA_POLICE_RATE64: u16 = 8;
 const TC_ACT_SHOT: u32 = 2;
-const NLA_F_NESTED: u16 = 0x8000;
 const ETH_P_ALL: u16 = 3;
 const LINKLAYER_ETHERNET: u8 = 1;
 

@@ -4,6 +4,10 @@
 pub(super) const NLMSG_ERROR: u16 = 2;
 pub(super) const NLM_F_REQUEST: u16 = 1;
 pub(super) const NLM_F_ACK: u16 = 4;
+/// Says of an attribute that it is made of others.
+pub(super) const NLA_F_NESTED: u16 = 0x8000;
+/// An `ifinfomsg`.
+pub(super) const IFINFO: usize = 16;
 /// The upper two bits of an attribute's type are flags.
 const TYPE_MASK: u16 = 0x3fff;
 
@@ -32,6 +36,16 @@ impl<const MOST: usize> Message<MOST> {
         message.put(8, &SEQUENCE.to_ne_bytes());
         message.put(HEADER, body);
         message.close()
+    }
+
+    /// About an interface, of a family of addresses; `state` is the flags that are changed, and their values.
+    pub(super) fn about_interface(kind: u16, flags: u16, family: u8, index: i32, state: (u32, u32)) -> Self {
+        let mut body = [0; IFINFO];
+        put(&mut body, 0, &[family]);
+        put(&mut body, 4, &index.to_ne_bytes());
+        put(&mut body, 8, &state.1.to_ne_bytes());
+        put(&mut body, 12, &state.0.to_ne_bytes());
+        Self::with_body(kind, flags, &body)
     }
 
     /// An attribute that is made of others.

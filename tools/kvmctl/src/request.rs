@@ -49,6 +49,7 @@ pub(crate) fn nic(arguments: &NicArguments) -> Result<NicRequest> {
         bridge: arguments.bridge.as_deref().map(IfName::parse).transpose()?,
         link_down: arguments.link_down,
         limits: limits(&arguments.limits)?,
+        port: arguments.port.clone().and_then(|port| port.0),
         tap: TapSource::new(
             arguments.netdev.given()?,
             Vec::new(),

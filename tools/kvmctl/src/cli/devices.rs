@@ -6,7 +6,7 @@ use kvm_hotplug::net::netdev::Netdev;
 use kvm_hotplug::net::vhost::VhostMode;
 use serde_json::{Map, Value};
 
-use super::values::{self, Backing};
+use super::values::{self, Backing, Port};
 use super::{netdevs, sources};
 
 #[derive(Debug, Args)]
@@ -94,6 +94,10 @@ pub(crate) struct NicArguments {
     /// Whether the host's kernel moves the packets
     #[arg(long, value_name = "MODE", value_parser = values::words(&values::VHOST))]
     pub(crate) vhost: Option<VhostMode>,
+    /// How the tap is a port of the bridge, such as
+    /// {"isolated": true, "learning": false, "hairpin": true, "vlan": 10, "trunk": [20, "30-40"]}
+    #[arg(long, value_name = "JSON", value_parser = values::port)]
+    pub(crate) port: Option<Port>,
     /// With its cable pulled
     #[arg(long)]
     pub(crate) link_down: bool,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use kvm_hotplug::disk::{Aio, BackingRule, Cache, DetectZeroes, Discard, FormatRequest};
+use kvm_hotplug::net::port::PortSettings;
 use kvm_hotplug::net::vhost::VhostMode;
 use kvm_hotplug::slots::pci::{SlotKind, SlotPolicy};
 use kvm_hotplug::store::Format;
@@ -186,6 +187,10 @@ pub(crate) fn incoming(text: &str) -> std::result::Result<From, String> {
     }
 }
 
+/// Settings of a port; none for those that change nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Port(pub(crate) Option<Box<PortSettings>>);
+
 /// A tap that the caller of kvmctl opened for a NIC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GivenTap {
@@ -229,6 +234,11 @@ pub(crate) fn secret_of(text: &str) -> std::result::Result<(String, SecretFile),
         Some((disk, Ok(secret))) if !disk.is_empty() => Ok((disk.to_owned(), secret)),
         _ => Err("not of the form ID:NAME=FILE".to_owned()),
     }
+}
+
+/// How a tap is a port of its bridge.
+pub(crate) fn port(text: &str) -> std::result::Result<Port, String> {
+    PortSettings::parse(text).map(Port).map_err(|error| error.to_string())
 }
 
 /// A rule for backing files.
