@@ -114,6 +114,7 @@ const SECTIONS: [(&str, &[&str]); 12] = [
             "settle.rs",
             "delete.rs",
             "kvm_runtime_slot_policy",
+            "kvm_runtime_when_full",
             "slot_rules.rs",
         ],
     ),

@@ -580,6 +580,9 @@ enum kvm_hotplug_reason {
     /** After reboot: recorded when the guest did not run, or with an older QEMU. Nothing prevents a plug
      *  now: remove the device and add it again. */
     KVM_HOTPLUG_REASON_RECORDED = 5,
+    /** No slot is free that a device gets unasked, and the record says that it waits for the next boot
+     *  then. */
+    KVM_HOTPLUG_REASON_FULL = 6,
     KVM_HOTPLUG_REASON_DEADLINE = 16, /**< Pending: the guest runs and has not answered yet. */
     /** Pending: the guest has never set the device up: it has not booted, or does not support hotplug. */
     KVM_HOTPLUG_REASON_NOT_BOOTED = 17,
@@ -1625,7 +1628,8 @@ enum kvm_hotplug_difference_kind {
     KVM_HOTPLUG_DIFFERENCE_ORPHAN_NODE = 14, /**< A block node of ours without a device. Repair removes it. */
     KVM_HOTPLUG_DIFFERENCE_ORPHAN_FDSET = 15, /**< An fdset of ours without a device. Repair removes it. */
     KVM_HOTPLUG_DIFFERENCE_BRIDGE = 16, /**< The tap is on another host bridge than recorded, or on none. */
-    KVM_HOTPLUG_DIFFERENCE_PORT = 17, /**< A root port of the boot command is absent or elsewhere. */
+    /** A root port or PCI bridge of the boot command is absent or elsewhere. */
+    KVM_HOTPLUG_DIFFERENCE_PORT = 17,
     /** The files of its image on this host are not the recorded ones, or may not be opened. */
     KVM_HOTPLUG_DIFFERENCE_CHAIN = 18,
     /** A netdev without a NIC that neither the record nor its command has; id is the netdev's. Not
@@ -1833,7 +1837,9 @@ struct kvm_boot_options {
     uint32_t qemu_minor; /**< See qemu_major. */
     uint32_t fd_base; /**< Number in QEMU of the first descriptor, 3 or more; 0 means 3. The others follow. */
     /** Machine q35, boot only: for how many devices, beyond those it starts with, the guest shall have
-     *  root ports. Ports that an earlier boot left free count. Machine pc ignores it. */
+     *  root ports. Ports that an earlier boot left free count. Machine pc ignores it, unless
+     *  kvm_runtime_set_when_full() lets devices wait: then it gets PCI bridges, as many as pci.0 has slots
+     *  for. */
     uint32_t spare_ports;
     uint32_t flags; /**< KVM_BOOT_PAUSED, KVM_BOOT_DRY_RUN and KVM_BOOT_SET_MONITOR, or 0. */
     uint32_t reserved; /**< Must be 0. */
@@ -1853,8 +1859,9 @@ struct kvm_boot_options {
  *  With KVM_BOOT_INCOMING_NONE this is the reboot that changes wait for. Devices for the next boot are in
  *  the command, at addresses chosen as by the hot-plug calls; devices to remove are not, and pending
  *  removals are done. On q35 the command has a root port for every device that needs one, and for
- *  spare_ports more. All this is in the runtime file before the call returns. It stays true if QEMU is not
- *  started after all: the guest is off, and the next call makes the same command.
+ *  spare_ports more; on pc, the PCI bridges that kvm_runtime_set_when_full() is about. All this is in the
+ *  runtime file before the call returns. It stays true if QEMU is not started after all: the guest is off,
+ *  and the next call makes the same command.
  *
  *  The guest must not run, and no handle may be open with the record. A guest that is seen to run on this
  *  host is refused: the library connects to the Unix sockets at which the recorded command listens and to
@@ -1966,11 +1973,13 @@ struct kvm_boot_plan {
     uint32_t ports; /**< Root ports that the command makes. */
     uint32_t new_ports; /**< How many of those the last boot did not have. */
     uint32_t reserved; /**< Must be 0. */
+    uint32_t bridges; /**< PCI bridges that the command makes, on pc. */
+    uint32_t new_bridges; /**< How many of those the last boot did not have. */
 };
 
 /** Says what the next boot results in, without opening or changing anything: whether every device has an
- *  address, how many root ports it takes, and how many devices can be plugged in afterwards. To plan for
- *  more devices, give their number as spare_ports and compare it with free.
+ *  address, how many root ports or PCI bridges it takes, and how many devices can be plugged in
+ *  afterwards. To plan for more devices, give their number as spare_ports and compare it with free.
  *  `spare_ports`: as in struct kvm_boot_options.
  *  `ret_plan`: where to put the plan.
  *  Fails with -EADDRINUSE (two devices want one slot), -ENOSPC (no slot is left), -EOPNOTSUPP (a model
@@ -2105,6 +2114,14 @@ enum kvm_runtime_slot_policy {
     KVM_RUNTIME_SLOT_POLICY_LONGEST_FREE = 1,
 };
 
+/** What an add does that finds no free slot. */
+enum kvm_runtime_when_full {
+    KVM_RUNTIME_WHEN_FULL_REFUSE = 0, /**< It fails. */
+    /** The device comes with the next boot, whose command makes room: on q35 a root port, on pc a PCI
+     *  bridge, which is recorded. */
+    KVM_RUNTIME_WHEN_FULL_NEXT_BOOT = 1,
+};
+
 /** Says which of the free slots of a guest's PCI buses a new device gets that asks for none. It is
  *  recorded. With KVM_RUNTIME_SLOT_POLICY_LONGEST_FREE the record also remembers which slots devices have
  *  given up, from now on.
@@ -2112,6 +2129,17 @@ enum kvm_runtime_slot_policy {
  *  Fails like any change of a record, and with -EINVAL (policy is none of the enum). */
 int kvm_runtime_set_slot_policy(struct kvm_runtime *runtime, uint32_t policy,
                                 struct kvm_hotplug_error **reterr);
+
+/** Says what an add does that finds no free slot and asks for none. It is recorded. With
+ *  KVM_RUNTIME_WHEN_FULL_NEXT_BOOT the add answers KVM_HOTPLUG_ANSWER_AFTER_REBOOT, and the last free slot
+ *  of pci.0 is kept for the PCI bridge that the next boot makes. Nothing is added to the running guest to
+ *  make room: docs/decisions.md says why. Bridges that are recorded stay; with
+ *  KVM_RUNTIME_WHEN_FULL_REFUSE the next boot leaves out those that no device is behind.
+ *  `when_full`: one of enum kvm_runtime_when_full.
+ *  Fails like any change of a record, and with -EINVAL (when_full is none of the enum, or the record is a
+ *  Ganeti list). */
+int kvm_runtime_set_when_full(struct kvm_runtime *runtime, uint32_t when_full,
+                              struct kvm_hotplug_error **reterr);
 
 /** Reserves slots of a PCI bus: a device gets one of them only if its request names it, or if the slots
  *  are reserved for its type. It is recorded, and replaces what was said of the same slots before. A

@@ -26,6 +26,8 @@ mod concurrency;
 mod disk_limits;
 #[path = "hotplug_scripted/foreign.rs"]
 mod foreign;
+#[path = "hotplug_scripted/full.rs"]
+mod full;
 #[path = "hotplug_scripted/identity.rs"]
 mod identity;
 #[path = "hotplug_scripted/images.rs"]
@@ -81,6 +83,7 @@ use changing::*;
 use concurrency::*;
 use disk_limits::*;
 use foreign::*;
+use full::*;
 use identity::*;
 use images::*;
 use iothreads::*;
@@ -165,6 +168,12 @@ through_every_api! {
     a_shared_slot_is_not_unplugged,
     the_record_keeps_its_slots_even_if_the_guest_does_not_show_them,
     a_recorded_device_that_the_guest_lacks_is_not_there_already,
+    // full
+    a_device_that_finds_no_slot_waits_for_the_bridge_of_the_next_boot,
+    a_bridge_has_only_so_many_slots,
+    a_device_that_finds_no_port_waits_for_one,
+    a_recorded_bridge_that_the_guest_lacks_is_told,
+    of_a_list_those_wait_that_find_no_slot,
     // by_path
     a_device_without_an_id_leaves_by_its_path,
     a_path_holds_up_no_other_removal,

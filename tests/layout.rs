@@ -55,7 +55,7 @@ fn rust_and_c_agree_on_the_structs() {
         kvm_boot_options {
             incoming_address, incoming, incoming_fd, qemu_major, qemu_minor, fd_base, spare_ports, flags, reserved, qmp_path,
         }
-        kvm_boot_plan { machine, devices, free, ports, new_ports, reserved }
+        kvm_boot_plan { machine, devices, free, ports, new_ports, reserved, bridges, new_bridges }
         kvm_hotplug_open_options { peer_uid, peer_pid, flags, timeout_ms }
         kvm_hotplug_add_batch { nics, nic_size, nic_count, disks, disk_size, disk_count, timeout_ms, flags }
         kvm_hotplug_del_batch { ids, id_count, timeout_ms, flags }

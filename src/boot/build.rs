@@ -91,6 +91,9 @@ impl<'a> Builder<'a> {
         }
         let there = |presence: Presence| !migrates || presence != Presence::AddAfterReboot;
         self.add_ports(record, there)?;
+        for bridge in record.bridges.iter().filter(|bridge| there(bridge.presence)) {
+            self.add_object(Object::Device, &bridge.device_args())?;
+        }
         let unplaced = record.devices.iter().filter(|device| is_unplaced_nic(self.dialect, record, device));
         let unplaced = sorted::set(unplaced.map(|device| device.id.clone()));
         let devices = record.devices.iter_mut().filter(|device| there(device.presence));

@@ -27,7 +27,8 @@ pub(super) fn find(record: &Record, devices: &[&Device], command_line: &CommandL
         clashes.push(Clash::of("", ErrorKind::State, text.to_owned()));
     }
     let ids = devices.iter().map(|device| device.id.as_str());
-    for id in ids.chain(record.ports.iter().map(|port| port.id.as_str())) {
+    let ids = ids.chain(record.ports.iter().map(|port| port.id.as_str()));
+    for id in ids.chain(record.bridges.iter().map(|bridge| bridge.id.as_str())) {
         if let Some(option) = command_line.ids.get(id) {
             let text =
                 format!("the command has {id} already, in {option}; NICs and disks are left out of it");

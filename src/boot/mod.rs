@@ -12,6 +12,7 @@
 
 mod build;
 mod clashes;
+mod cold_slots;
 mod files;
 mod host;
 mod incoming;
@@ -21,6 +22,7 @@ mod options;
 mod placement;
 mod preflight;
 mod request;
+mod room;
 mod running;
 mod scsi;
 mod secret_file;

@@ -3,66 +3,19 @@
 
 use serde_json::Map;
 
-use super::scsi;
+use super::{cold_slots, room, scsi};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{Address, BusName, DeviceId, PciAddress, ScsiAddress, Slot};
-use crate::model::command_line::{CommandLine, Machine};
-use crate::model::root_port::{Occupied, RootPort};
+use crate::ids::{Address, BusName, DeviceId, ScsiAddress};
+use crate::model::command_line::CommandLine;
 use crate::model::{Device, DeviceKind, Presence, Record, Spec};
-use crate::slots::pci::{BusKind, SlotMap, Topology, Want};
+use crate::slots::pci::SlotMap;
 use crate::slots::scsi::ControllerSpec;
 use crate::slots::scsi::spec::bus_of;
 
-/// The slots of the guest that `record` and its command line describe.
-pub(super) fn slots(record: &Record, command_line: &CommandLine) -> Result<SlotMap> {
-    let mut topology = machine(command_line)?;
-    // The bridges first, since some of what is pinned sits behind them.
-    for bridge in &command_line.bridges {
-        topology.put_bridge(bridge.kind, bridge.name.clone(), bridge.place, bridge.hotplug);
-    }
-    for pinned in &command_line.pinned {
-        topology.put(&pinned.bus, pinned.slot, pinned.function, Some(&pinned.what), "pinned by the command");
-    }
-    for device in &command_line.on_buses {
-        topology.put_anywhere(&device.bus, Some(&device.what), "put there by the command");
-    }
-    for port in &record.ports {
-        let id = port.id.as_str();
-        topology.put("pcie.0", port.slot, port.function, Some(id), "pcie-root-port");
-        topology.put_bridge(BusKind::RootPort, port.id.clone(), Some((port.slot, port.function)), true);
-    }
-    let mut slots = SlotMap::new(&topology, record.rules()?);
-    for device in &record.devices {
-        if let Some(address) = device.address.as_ref().and_then(Address::pci) {
-            slots.check_cold(address, device.model()).map_err(|error| error.context(&device.id))?;
-            occupy(&mut slots, address, device);
-        }
-    }
-    Ok(slots)
-}
-
-fn occupy(slots: &mut SlotMap, address: &PciAddress, device: &Device) {
-    slots.places(address, device.model()).iter().for_each(|place| slots.occupy(place, &device.id));
-}
-
-/// The root bus, with what the chipset has on it.
-fn machine(command_line: &CommandLine) -> Result<Topology> {
-    let (kind, chipset): (_, &[u8]) = match command_line.machine {
-        Machine::Conventional => (BusKind::ConventionalRoot, &[0, 1]),
-        Machine::Express => (BusKind::PcieRoot, &[0, 31]),
-        Machine::Other => (BusKind::OtherRoot, &[]),
-    };
-    let mut topology = Topology::cold(kind, BusName::parse(command_line.root_bus())?);
-    for slot in chipset.iter().copied().filter_map(Slot::new) {
-        topology.put(command_line.root_bus(), slot, 0, None, "the chipset");
-    }
-    Ok(topology)
-}
-
-/// Gives every device a place, and makes the ports and the SCSI controller that takes, and as many ports that
-/// `spare` are left over.
+/// Gives every device a place, and makes the ports, the bridges and the SCSI controller that takes, and as
+/// many ports or bridges that `spare` slots are left over.
 pub(super) fn place_all(record: &mut Record, command_line: &CommandLine, spare: usize) -> Result<()> {
-    let mut slots = slots(record, command_line)?;
+    let mut slots = cold_slots::of(record, command_line)?;
     let unplaced = record.devices.iter().enumerate().filter(|(_, device)| device.address.is_none());
     let (on_scsi, on_pci): (Vec<_>, Vec<_>) = unplaced.partition(|(_, device)| scsi::is_disk(device));
     let indices = |list: Vec<(usize, &Device)>| list.into_iter().map(|(index, _)| index).collect::<Vec<_>>();
@@ -71,9 +24,9 @@ pub(super) fn place_all(record: &mut Record, command_line: &CommandLine, spare: 
         let Some(device) = record.devices.get(index).cloned() else { continue };
         let model = device.model();
         let address = refuse_other_buses(model)
-            .and_then(|()| next_slot(record, command_line, &mut slots, &device.spec))
+            .and_then(|()| room::next_slot(record, command_line, &mut slots, &device.spec))
             .map_err(|error| error.context(&device.id))?;
-        occupy(&mut slots, &address, &device);
+        cold_slots::occupy(&mut slots, &address, &device);
         settle(record, index, address.into());
     }
     for index in on_scsi {
@@ -83,12 +36,7 @@ pub(super) fn place_all(record: &mut Record, command_line: &CommandLine, spare: 
         };
         settle(record, index, address.into());
     }
-    if command_line.machine == Machine::Express {
-        for _ in slots.free()..spare {
-            add_port(record, command_line)?;
-        }
-    }
-    Ok(())
+    room::make(record, command_line, &slots, spare)
 }
 
 /// The same for one device that is not in the record yet.
@@ -99,7 +47,7 @@ pub(super) fn place(
     address: Option<&Address>,
     scsi_bus: Option<&BusName>,
 ) -> Result<Address> {
-    let mut slots = slots(record, command_line)?;
+    let mut slots = cold_slots::of(record, command_line)?;
     let on_scsi = matches!(spec, Spec::Disk(disk) if disk.is_scsi());
     match (address, scsi_bus) {
         (Some(Address::Pci(pinned)), _) => match slots.any_on(pinned, &spec.new_device()) {
@@ -122,7 +70,7 @@ pub(super) fn place(
         }),
         (None, None) => {
             refuse_other_buses(spec.model())?;
-            next_slot(record, command_line, &mut slots, spec).map(Address::from)
+            room::next_slot(record, command_line, &mut slots, spec).map(Address::from)
         }
     }
 }
@@ -133,25 +81,11 @@ fn settle(record: &mut Record, index: usize, address: Address) {
     }
 }
 
-/// The next free slot, on a new port if there is no other.
-fn next_slot(
-    record: &mut Record,
-    command_line: &CommandLine,
-    slots: &mut SlotMap,
-    spec: &Spec,
-) -> Result<PciAddress> {
-    if slots.free() == 0 && command_line.machine == Machine::Express {
-        add_port(record, command_line)?;
-        *slots = self::slots(record, command_line)?;
-    }
-    slots.choose_for(&Want::Auto, &spec.new_device())
-}
-
 /// A controller for disks that have none; answers its bus.
 fn add_controller(record: &mut Record, command_line: &CommandLine, slots: &mut SlotMap) -> Result<BusName> {
     let spec = Spec::Controller(ControllerSpec::default());
-    let slot =
-        next_slot(record, command_line, slots, &spec).map_err(|error| error.context("a SCSI controller"))?;
+    let slot = room::next_slot(record, command_line, slots, &spec)
+        .map_err(|error| error.context("a SCSI controller"))?;
     let address = Address::from(slot.clone());
     let id = record.new_id(DeviceKind::Controller, Some(&address))?;
     if record.find(id.as_str()).is_some() || command_line.ids.contains_key(id.as_str()) {
@@ -172,21 +106,6 @@ fn add_controller(record: &mut Record, command_line: &CommandLine, slots: &mut S
         extra: Map::new(),
     });
     Ok(bus)
-}
-
-fn add_port(record: &mut Record, command_line: &CommandLine) -> Result<()> {
-    let mut occupied = Occupied { chassis: command_line.chassis.clone(), ..Occupied::default() };
-    let on_root = command_line.pinned.iter().filter(|pinned| pinned.bus == "pcie.0");
-    occupied.slots.extend(on_root.map(|pinned| pinned.slot));
-    let ours = record.devices.iter().filter_map(|device| device.address.as_ref()?.pci());
-    occupied
-        .slots
-        .extend(ours.filter(|address| address.bus.as_str() == "pcie.0").map(|address| address.slot));
-    occupied.ids.extend(command_line.ids.keys().cloned());
-    occupied.ids.extend(record.devices.iter().map(|device| device.id.to_string()));
-    let port = RootPort::further(&record.ports, &occupied)?;
-    record.ports.push(port);
-    Ok(())
 }
 
 /// Models that sit on another bus than PCI cannot be given a place here.
@@ -213,6 +132,7 @@ pub(super) fn reboot(record: &mut Record) {
     // Their slots are given up, which the record may have to remember.
     gone.iter().for_each(|id| drop(record.remove(id)));
     record.ports.retain(|port| port.presence != Presence::RemoveAfterReboot);
+    record.bridges.retain(|bridge| bridge.presence != Presence::RemoveAfterReboot);
     for device in &mut record.devices {
         device.presence = Presence::Live;
         match &mut device.spec {
@@ -224,12 +144,15 @@ pub(super) fn reboot(record: &mut Record) {
     for port in &mut record.ports {
         port.presence = Presence::Live;
     }
+    for bridge in &mut record.bridges {
+        bridge.presence = Presence::Live;
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::MacAddr;
+    use crate::ids::{MacAddr, PciAddress, Slot};
     use crate::net::spec::NicSpec;
     use crate::slots::pci::SlotPolicy;
 

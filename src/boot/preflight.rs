@@ -22,6 +22,7 @@ use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{IfName, MAPPING};
 use crate::model::CommandLine;
+use crate::model::pci_bridge::MODEL as BRIDGE_MODEL;
 use crate::model::root_port::MODEL as PORT_MODEL;
 use crate::model::{Device, Record, Spec};
 use crate::net::link::{self, Interfaces};
@@ -103,6 +104,9 @@ impl RecordFile {
             let mut wanted = sorted::set(devices.iter().map(|device| device.model()));
             if !record.ports.is_empty() {
                 wanted.insert(PORT_MODEL);
+            }
+            if !record.bridges.is_empty() {
+                wanted.insert(BRIDGE_MODEL);
             }
             let mut monitor = Client::connect(path, deadline)?;
             Known::ask(&mut monitor, wanted, deadline)?.check(&devices, &command_line, &mut issues);

@@ -52,6 +52,10 @@ pub struct BootPlan {
     pub ports: usize,
     /// How many of those are new.
     pub new_ports: usize,
+    /// PCI bridges that the command makes.
+    pub bridges: usize,
+    /// How many of those are new.
+    pub new_bridges: usize,
     /// How many devices the running guest then has room for.
     pub free: usize,
 }

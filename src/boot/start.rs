@@ -4,11 +4,11 @@ use super::build::Builder;
 use super::host::{Host, Purpose};
 use super::request::{BootCommand, BootPlan, BootRequest, FIRST_FD};
 use super::started::{refuse_overlays, refuse_without_given, started};
-use super::{clashes, monitor, placement, running, scsi};
+use super::{clashes, cold_slots, monitor, placement, room, running, scsi};
 use crate::error::{Error, Result};
 use crate::ids::{Address, BusName};
 use crate::model::unfinished;
-use crate::model::{CommandLine, Presence, Record, Spec};
+use crate::model::{CommandLine, PciBridge, Presence, Record, Spec};
 use crate::store::RecordFile;
 
 /// The place of a device that is to come with the next boot, as it is requested, or free; what it takes that
@@ -77,12 +77,15 @@ impl RecordFile {
         let next = self.next_record(false, spare_ports, &command_line)?;
         refuse_overlays(&next, false)?;
         let old = self.record().ports.iter().filter(|port| port.presence == Presence::Live).count();
+        let has = |bridge: &PciBridge| self.record().bridges.contains(bridge);
         Ok(BootPlan {
             machine: command_line.machine,
             devices: next.devices.len(),
             ports: next.ports.len(),
             new_ports: next.ports.len().saturating_sub(old),
-            free: placement::slots(&next, &command_line)?.free(),
+            bridges: next.bridges.len(),
+            new_bridges: next.bridges.iter().filter(|bridge| !has(bridge)).count(),
+            free: cold_slots::of(&next, &command_line)?.free(),
         })
     }
 
@@ -121,13 +124,14 @@ impl RecordFile {
         placement::name_backends(&mut next);
         if migrates {
             self.refuse_open_for_target()?;
-            placement::slots(&next, command_line)?;
+            cold_slots::of(&next, command_line)?;
             scsi::buses(&next, command_line)?;
             return Ok(next);
         }
         // The guest does not run any more, so it has let go of what it was asked for.
         unfinished::end_all(&mut next, &self.journal().intents);
         placement::reboot(&mut next);
+        room::drop_empty_bridges(&mut next, command_line);
         placement::place_all(&mut next, command_line, spare_ports)?;
         placement::reboot(&mut next);
         scsi::buses(&next, command_line)?;

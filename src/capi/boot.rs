@@ -69,7 +69,9 @@ pub struct kvm_boot_options {
     /// Number in QEMU of the first descriptor, 3 or more; 0 means 3. The others follow.
     pub fd_base: u32,
     /// Machine q35, boot only: for how many devices, beyond those it starts with, the guest shall have root
-    /// ports. Ports that an earlier boot left free count. Machine pc ignores it.
+    /// ports. Ports that an earlier boot left free count. Machine pc ignores it, unless
+    /// kvm_runtime_set_when_full() lets devices wait: then it gets PCI bridges, as many as pci.0 has slots
+    /// for.
     pub spare_ports: u32,
     /// KVM_BOOT_PAUSED, KVM_BOOT_DRY_RUN and KVM_BOOT_SET_MONITOR, or 0.
     pub flags: u32,
@@ -131,9 +133,10 @@ impl kvm_boot {
 ///
 /// With KVM_BOOT_INCOMING_NONE this is the reboot that changes wait for. Devices for the next boot are in the
 /// command, at addresses chosen as by the hot-plug calls; devices to remove are not, and pending removals are
-/// done. On q35 the command has a root port for every device that needs one, and for spare_ports more. All
-/// this is in the runtime file before the call returns. It stays true if QEMU is not started after all: the
-/// guest is off, and the next call makes the same command.
+/// done. On q35 the command has a root port for every device that needs one, and for spare_ports more; on pc,
+/// the PCI bridges that kvm_runtime_set_when_full() is about. All this is in the runtime file before the call
+/// returns. It stays true if QEMU is not started after all: the guest is off, and the next call makes the
+/// same command.
 ///
 /// The guest must not run, and no handle may be open with the record. A guest that is seen to run on this
 /// host is refused: the library connects to the Unix sockets at which the recorded command listens and to

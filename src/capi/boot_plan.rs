@@ -38,6 +38,10 @@ pub struct kvm_boot_plan {
     pub new_ports: u32,
     /// Must be 0.
     pub reserved: u32,
+    /// PCI bridges that the command makes, on pc.
+    pub bridges: u32,
+    /// How many of those the last boot did not have.
+    pub new_bridges: u32,
 }
 
 // SAFETY: repr(C), integers only.
@@ -46,8 +50,8 @@ unsafe impl Plain for kvm_boot_plan {
 }
 
 /// Says what the next boot results in, without opening or changing anything: whether every device has an
-/// address, how many root ports it takes, and how many devices can be plugged in afterwards. To plan for more
-/// devices, give their number as spare_ports and compare it with free.
+/// address, how many root ports or PCI bridges it takes, and how many devices can be plugged in afterwards.
+/// To plan for more devices, give their number as spare_ports and compare it with free.
 ///
 /// `spare_ports`: as in struct kvm_boot_options.
 /// `ret_plan`: where to put the plan.
@@ -89,6 +93,8 @@ pub unsafe extern "C" fn kvm_runtime_plan_boot(
             ports: number(plan.ports)?,
             new_ports: number(plan.new_ports)?,
             reserved: 0,
+            bridges: number(plan.bridges)?,
+            new_bridges: number(plan.new_bridges)?,
         };
         // SAFETY: the caller vouches for the struct.
         unsafe { write_struct(ret_plan, plan_size, &plan) };

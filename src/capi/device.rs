@@ -67,6 +67,8 @@ pub enum kvm_hotplug_reason {
     /// After reboot: recorded when the guest did not run, or with an older QEMU. Nothing prevents a plug now:
     /// remove the device and add it again.
     KVM_HOTPLUG_REASON_RECORDED = 5,
+    /// No slot is free that a device gets unasked, and the record says that it waits for the next boot then.
+    KVM_HOTPLUG_REASON_FULL = 6,
     /// Pending: the guest runs and has not answered yet.
     KVM_HOTPLUG_REASON_DEADLINE = 16,
     /// Pending: the guest has never set the device up: it has not booted, or does not support hotplug.

@@ -206,6 +206,7 @@ fn after_reboot(why: &DeferReason) -> Condition {
         DeferReason::Model(_) => kvm_hotplug_reason::KVM_HOTPLUG_REASON_MODEL,
         DeferReason::Controller(_) => kvm_hotplug_reason::KVM_HOTPLUG_REASON_CONTROLLER,
         DeferReason::NoAddress => kvm_hotplug_reason::KVM_HOTPLUG_REASON_NO_ADDRESS,
+        DeferReason::Full(_) => kvm_hotplug_reason::KVM_HOTPLUG_REASON_FULL,
         DeferReason::Recorded => kvm_hotplug_reason::KVM_HOTPLUG_REASON_RECORDED,
     };
     (kvm_hotplug_state::KVM_HOTPLUG_STATE_AFTER_REBOOT, reason, why.to_string())

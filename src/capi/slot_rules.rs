@@ -10,7 +10,7 @@ use super::runtime::kvm_runtime;
 use crate::error::{Error, Result};
 use crate::ids::{BusName, SLOTS, Slot};
 use crate::model::DeviceKind;
-use crate::slots::pci::{SlotKind, SlotPolicy, SlotRange};
+use crate::slots::pci::{SlotKind, SlotPolicy, SlotRange, WhenFull};
 
 /// Says which of the free slots of a guest's PCI buses a new device gets that asks for none. It is recorded.
 /// With KVM_RUNTIME_SLOT_POLICY_LONGEST_FREE the record also remembers which slots devices have given up,
@@ -35,6 +35,38 @@ pub unsafe extern "C" fn kvm_runtime_set_slot_policy(
         let mut runtime = handle.lock();
         runtime.check_closed()?;
         runtime.set_slot_policy(policy)?;
+        Ok(0)
+    };
+    // SAFETY: the caller vouches for reterr.
+    unsafe { guard::call(reterr, work) }
+}
+
+/// Says what an add does that finds no free slot and asks for none. It is recorded. With
+/// KVM_RUNTIME_WHEN_FULL_NEXT_BOOT the add answers KVM_HOTPLUG_ANSWER_AFTER_REBOOT, and the last free slot of
+/// pci.0 is kept for the PCI bridge that the next boot makes. Nothing is added to the running guest to make
+/// room: docs/decisions.md says why. Bridges that are recorded stay; with KVM_RUNTIME_WHEN_FULL_REFUSE the
+/// next boot leaves out those that no device is behind.
+///
+/// `when_full`: one of enum kvm_runtime_when_full.
+///
+/// Fails like any change of a record, and with -EINVAL (when_full is none of the enum, or the record is a
+/// Ganeti list).
+///
+/// # Safety
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvm_runtime_set_when_full(
+    runtime: *mut kvm_runtime,
+    when_full: u32,
+    reterr: *mut *mut kvm_hotplug_error,
+) -> c_int {
+    let work = || {
+        // SAFETY: the caller vouches for the handle.
+        let handle = unsafe { kvm_runtime::get(runtime) }?;
+        let when_full = known_value(WhenFull::of_number, WhenFull::LAST, when_full, "when_full")?;
+        let mut runtime = handle.lock();
+        runtime.check_closed()?;
+        runtime.set_when_full(when_full)?;
         Ok(0)
     };
     // SAFETY: the caller vouches for reterr.

@@ -102,6 +102,7 @@ impl GuestState {
     async fn open_one(&mut self, mut request: AddRequest, deadline: &Deadline) -> Result<AddItem> {
         self.settle_properties(&mut request, deadline).await?;
         let placement = request.placement().clone();
+        self.learn_whether_full(&placement, deadline).await?;
         let prepared = match request {
             AddRequest::Nic(mut request) => {
                 // Everybody is told later what the kernel calls it.

@@ -194,6 +194,9 @@ impl GuestState {
         placement: &Placement,
         why: DeferReason,
     ) -> Result<(Device, Outcome)> {
+        if let DeferReason::Full(room) = why {
+            self.check_room_at_boot(next, room)?;
+        }
         let generation = next.next_generation;
         let kind = spec.kind();
         let id = match &placement.id {

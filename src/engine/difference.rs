@@ -41,7 +41,7 @@ c_enum! {
         OrphanFdset = 15,
         /// The tap is on another host bridge than recorded, or on none.
         Bridge = 16,
-        /// A root port of the boot command is absent or elsewhere.
+        /// A root port or PCI bridge of the boot command is absent or elsewhere.
         Port = 17,
         /// The files of its image on this host are not the recorded ones, or may not be opened.
         Chain = 18,

@@ -15,6 +15,8 @@ pub struct DryRun {
     pub commands: Vec<(String, Map<String, Value>)>,
     /// What would be opened or changed on the host, for people.
     pub host: Vec<String>,
+    /// Of an add: how many free slots devices then get unasked.
+    pub slots_left: Option<usize>,
 }
 
 /// What an add comes to before anything is opened or changed.
@@ -33,7 +35,7 @@ pub(super) enum Preparation<T> {
 
 impl DryRun {
     pub(super) fn nothing(outcome: Outcome) -> Self {
-        Self { outcome, commands: Vec::new(), host: Vec::new() }
+        Self { outcome, commands: Vec::new(), host: Vec::new(), slots_left: None }
     }
 
     /// As JSON, for machines.
@@ -61,6 +63,7 @@ impl DryRun {
             "lun": scsi.map(|address| address.lun),
             "commands": commands,
             "host": self.host,
+            "slots_left": self.slots_left,
         })
     }
 }

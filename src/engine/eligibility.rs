@@ -19,7 +19,10 @@ impl GuestState {
         model: &str,
         bus: Option<&BusName>,
     ) -> Option<DeferReason> {
-        let bus = || bus.and_then(|bus| self.bus_defer_reason(bus));
+        let bus = || match bus {
+            Some(bus) => self.bus_defer_reason(bus),
+            None => self.full_defer_reason(kind, model),
+        };
         self.too_old().or_else(|| self.model_defer_reason(kind, model)).or_else(bus)
     }
 

@@ -36,6 +36,7 @@ mod fd_recovery;
 mod fdsets;
 mod foreign;
 mod foreign_device;
+mod full;
 pub(crate) mod graph;
 mod guest_state;
 mod guest_view;

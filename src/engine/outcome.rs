@@ -1,6 +1,7 @@
 //! What a call answers when it did not fail: never mixed up.
 
 use crate::model::Device;
+use crate::slots::pci::Room;
 
 /// How an add or a removal ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +33,8 @@ pub enum DeferReason {
     NoAddress,
     /// The SCSI controller takes no disks while the guest runs; why.
     Controller(String),
+    /// No slot is left that a device gets unasked; what the next boot makes, so that there is one.
+    Full(Room),
     /// Nothing any more: it was recorded for the next boot when something was in its way, or the guest did
     /// not run.
     Recorded,
@@ -45,6 +48,12 @@ impl std::fmt::Display for DeferReason {
             }
             Self::Model(why) => f.write_str(why),
             Self::Controller(why) => write!(f, "its controller takes no disks now: {why}"),
+            Self::Full(Room::Bridge) => f.write_str(
+                "no slot is free but the last of pci.0, where the next boot makes a PCI bridge for more devices",
+            ),
+            Self::Full(Room::RootPort) => {
+                f.write_str("no root port is free; the next boot makes one for the device")
+            }
             Self::NoAddress => f.write_str("the record has no address for the device"),
             Self::Recorded => {
                 f.write_str("it was recorded for the next boot; nothing would be in its way now")

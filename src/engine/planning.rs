@@ -32,6 +32,7 @@ impl GuestState {
         deadline: &Deadline,
     ) -> Result<DryRun> {
         self.settle_properties(&mut request, deadline).await?;
+        self.learn_whether_full(request.placement(), deadline).await?;
         match &request {
             AddRequest::Nic(request) => self.dry_run_nic(request, deadline).await,
             AddRequest::Disk(request) => self.dry_run_disk(request, deadline).await,
@@ -118,7 +119,15 @@ impl GuestState {
         let add_plan = self.add_plan(opened, placement, generation, deadline).await?;
         // Numbers that were only drafted stay free.
         self.fdsets.release(&add_plan.device.id);
-        Ok(DryRun { outcome: Outcome::Done(add_plan.device), commands: commands_of(&add_plan.stages), host })
+        let mut slots = self.slots.clone();
+        add_plan.devices().for_each(|device| slots.occupy(device));
+        let slots_left = Some(slots.pci.left_for(&add_plan.device.spec.new_device()));
+        Ok(DryRun {
+            outcome: Outcome::Done(add_plan.device),
+            commands: commands_of(&add_plan.stages),
+            host,
+            slots_left,
+        })
     }
 
     fn dry_run_deferred(
@@ -128,7 +137,9 @@ impl GuestState {
         why: super::outcome::DeferReason,
     ) -> Result<DryRun> {
         let mut next = self.contents().record().clone();
-        self.plan_for_next_boot(&mut next, spec, placement, why).map(|(_, outcome)| DryRun::nothing(outcome))
+        let slots_left = Some(self.slots.pci.left_for(&spec.new_device()));
+        let (_, outcome) = self.plan_for_next_boot(&mut next, spec, placement, why)?;
+        Ok(DryRun { slots_left, ..DryRun::nothing(outcome) })
     }
 
     /// What this removal would do, if the guest lets go.
@@ -155,7 +166,7 @@ impl GuestState {
         };
         let commands = emptying(&device).into_iter().chain(undo_steps.iter().map(UndoStep::command));
         let commands = commands.map(shown).collect();
-        Ok(DryRun { outcome: Outcome::Done(device), commands, host: Vec::new() })
+        Ok(DryRun { commands, ..DryRun::nothing(Outcome::Done(device)) })
     }
 }
 

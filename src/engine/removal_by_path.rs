@@ -164,7 +164,7 @@ impl GuestState {
         self.refuse_while_migrating(deadline).await?;
         let Command { name, arguments, .. } = leaving.command();
         let command = (name.into_owned(), arguments.as_deref().cloned().unwrap_or_default());
-        Ok(DryRun { outcome: Outcome::DoneByPath, commands: vec![command], host: Vec::new() })
+        Ok(DryRun { commands: vec![command], ..DryRun::nothing(Outcome::DoneByPath) })
     }
 
     /// When QEMU takes out a controller, it takes out the disks on it too.

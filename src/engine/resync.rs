@@ -153,6 +153,10 @@ impl GuestState {
     fn occupy_recorded(&mut self) {
         let contents = self.contents();
         contents.record().devices.iter().for_each(|device| self.slots.occupy(device));
+        for bridge in contents.record().bridges.iter().filter(|one| one.presence == Presence::AddAfterReboot)
+        {
+            self.slots.pci.occupy_by_bridge(bridge.slot, &bridge.id);
+        }
         self.reserved.iter().for_each(|device| self.slots.occupy(device));
         for intent in &contents.journal().intents {
             match intent.operation {

@@ -95,6 +95,7 @@ impl GuestState {
         }
         self.compare_objects(&live, &mut differences, deadline).await?;
         self.compare_ports(&mut differences, deadline).await?;
+        self.compare_bridges(&mut differences, deadline).await?;
         self.find_foreign(&named, &mut differences, deadline).await?;
         self.find_foreign_on_scsi(&peripheral_ids, &mut differences);
         self.find_devices_without_id(&mut differences, deadline).await?;
@@ -155,6 +156,28 @@ impl GuestState {
             };
             if found != recorded {
                 differences.push(Difference::new(Mismatch::Port, &port.id, recorded, found));
+            }
+        }
+        Ok(())
+    }
+
+    /// The same of PCI bridges.
+    async fn compare_bridges(
+        &mut self,
+        differences: &mut Vec<Difference>,
+        deadline: &Deadline,
+    ) -> Result<()> {
+        let bridges = self.contents().record().bridges.clone();
+        for bridge in bridges.iter().filter(|bridge| bridge.presence != Presence::AddAfterReboot) {
+            let [addr, chassis] = self.properties(&bridge.id, ["addr", "chassis_nr"], deadline).await?;
+            let place = |devfn: u64, number: u64| format!("pci.0 slot {} chassis_nr {number}", devfn >> 3);
+            let recorded = place(u64::from(bridge.slot.get()) << 3, bridge.chassis_nr.into());
+            let found = match (addr.as_u64(), chassis.as_u64()) {
+                (Some(devfn), Some(number)) => place(devfn, number),
+                _ => "no such bridge".to_owned(),
+            };
+            if found != recorded {
+                differences.push(Difference::new(Mismatch::Port, &bridge.id, recorded, found));
             }
         }
         Ok(())

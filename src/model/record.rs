@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::command_line;
 use super::device::{Device, DeviceKind, Presence, Spec};
+use super::pci_bridge::PciBridge;
 use super::root_port::RootPort;
 use crate::disk::{BackingRule, DiskSpec};
 use crate::error::{Error, ErrorKind, Result};
@@ -38,6 +39,8 @@ pub struct Record {
     pub monitor_user: Option<u32>,
     /// Root ports that the boot command makes.
     pub ports: Vec<RootPort>,
+    /// PCI bridges that the boot command makes.
+    pub bridges: Vec<PciBridge>,
     /// NICs, disks and SCSI controllers.
     pub devices: Vec<Device>,
     /// Fields a newer version wrote; kept as they are.
@@ -56,6 +59,7 @@ impl Record {
             backing: None,
             monitor_user: None,
             ports: Vec::new(),
+            bridges: Vec::new(),
             devices: Vec::new(),
             extra: Map::new(),
         };
@@ -146,6 +150,7 @@ impl Record {
             return bad("the name or command contains a NUL character".into());
         }
         RootPort::check(&self.ports).or_else(bad)?;
+        PciBridge::check(&self.bridges).or_else(bad)?;
         self.backing.as_ref().map_or(Ok(()), BackingRule::validate)?;
         for (index, device) in self.devices.iter().enumerate() {
             for other in self.devices.iter().take(index) {

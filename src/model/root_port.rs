@@ -16,6 +16,9 @@ const SLOTS: std::ops::RangeInclusive<u8> = 16..=28;
 
 const FUNCTIONS: u8 = 8;
 
+/// How many ports there can be.
+pub const MOST_PORTS: usize = (*SLOTS.end() - *SLOTS.start() + 1) as usize * FUNCTIONS as usize;
+
 /// The device model of a port.
 pub const MODEL: &str = "pcie-root-port";
 

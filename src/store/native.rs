@@ -9,8 +9,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Address, DeviceId, is_model_name};
 use crate::json;
 use crate::model::{
-    BackendNames, DEFAULT_RESERVED, Device, DeviceKind, GanetiEntry, MAX_DEVICES, Presence, Record, RootPort,
-    Spec,
+    BackendNames, DEFAULT_RESERVED, Device, DeviceKind, GanetiEntry, MAX_DEVICES, PciBridge, Presence,
+    Record, RootPort, Spec,
 };
 use crate::slots::pci::SlotRules;
 
@@ -120,6 +120,13 @@ fn port_from_value(value: Value) -> Result<RootPort> {
     Ok(RootPort { extra: members, ..port })
 }
 
+/// A bridge from its JSON object.
+fn bridge_from_value(value: Value) -> Result<PciBridge> {
+    let mut members = object(value)?;
+    let bridge: PciBridge = take(&mut members)?;
+    Ok(PciBridge { extra: members, ..bridge })
+}
+
 /// The lists of a file, in the order in which they are read: a controller comes before its disks.
 const LISTS: [(&str, DeviceKind); 3] =
     [("controllers", DeviceKind::Controller), ("nics", DeviceKind::Nic), ("disks", DeviceKind::Disk)];
@@ -147,6 +154,8 @@ struct File<'a> {
     /// Made by the boot command, on machines that need them.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     root_ports: &'a [RootPort],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pci_bridges: &'a [PciBridge],
     /// Most guests have none, and files were written before there were any.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     controllers: Vec<Written<'a>>,
@@ -172,6 +181,7 @@ pub fn encode(record: &Record) -> Result<Vec<u8>> {
         backing: record.backing.as_ref(),
         monitor_user: record.monitor_user,
         root_ports: &record.ports,
+        pci_bridges: &record.bridges,
         controllers: of_kind(DeviceKind::Controller),
         nics: of_kind(DeviceKind::Nic),
         disks: of_kind(DeviceKind::Disk),
@@ -200,6 +210,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record> {
         backing: field(&mut file, "backing")?,
         monitor_user: field(&mut file, "monitor_user")?,
         ports: elements(&mut file, "root_ports", port_from_value)?,
+        bridges: elements(&mut file, "pci_bridges", bridge_from_value)?,
         devices: Vec::new(),
         extra: Map::new(),
     };

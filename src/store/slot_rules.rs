@@ -3,7 +3,7 @@
 use super::record_file::RecordFile;
 use crate::error::Result;
 use crate::ids::BusName;
-use crate::slots::pci::{SlotPolicy, SlotRange};
+use crate::slots::pci::{SlotPolicy, SlotRange, WhenFull};
 
 impl RecordFile {
     /// Says which of the free slots a new device gets. Another policy remembers nothing of the one before.
@@ -13,6 +13,16 @@ impl RecordFile {
             return Ok(());
         }
         next.slot_rules.set_policy(policy);
+        self.change(next)
+    }
+
+    /// Says what an add does that finds no free slot.
+    pub fn set_when_full(&mut self, when_full: WhenFull) -> Result<()> {
+        let mut next = self.record().clone();
+        if next.slot_rules.when_full == when_full {
+            return Ok(());
+        }
+        next.slot_rules.when_full = when_full;
         self.change(next)
     }
 

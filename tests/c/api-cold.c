@@ -242,6 +242,11 @@ static void rules_for_slots(void)
           "first is above last");
     invalid(kvm_runtime_set_slot_policy(runtime, 2, &failure), "policy 2 does not exist");
     works(kvm_runtime_set_slot_policy(runtime, KVM_RUNTIME_SLOT_POLICY_LONGEST_FREE, &failure));
+    invalid(kvm_runtime_set_when_full(runtime, 2, &failure), "when_full 2 does not exist");
+    works(kvm_runtime_set_when_full(runtime, KVM_RUNTIME_WHEN_FULL_NEXT_BOOT, &failure));
+    CHECK(file_contains(path, "next-boot"));
+    works(kvm_runtime_set_when_full(runtime, KVM_RUNTIME_WHEN_FULL_REFUSE, &failure));
+    CHECK(!file_contains(path, "next-boot"));
     works(kvm_runtime_release_slots(runtime, "pci.1", &failure));
     works(kvmh_runtime_del(runtime, &(struct kvm_hotplug_del_options){.id = "c"}, NULL, &failure));
     CHECK_NUMBER(slot_of_next_nic(runtime, "d"), 8);

@@ -23,10 +23,10 @@ static void fits(size_t columns)
 
 static void help(void)
 {
-    static const char *const commands[] = {"init", "boot", "check",   "convert",     "backing",    "accept",
-                                           "map",  "list", "add-nic", "add-disk",    "add-scsi",   "del",
-                                           "link", "move", "plan",    "resize",      "verify",     "watch",
-                                           "qmp",  "copy", "reserve", "slot-policy", "disk-limits"};
+    static const char *const commands[] = {"init", "boot", "check",   "convert",     "backing",   "accept",
+                                           "map",  "list", "add-nic", "add-disk",    "add-scsi",  "del",
+                                           "link", "move", "plan",    "resize",      "verify",    "watch",
+                                           "qmp",  "copy", "reserve", "slot-policy", "when-full", "disk-limits"};
     char command[64];
 
     ctl(0, "--help", NULL);
@@ -77,6 +77,7 @@ static void wrong_usage(void)
         {"reserve pci.0 4 --for tape", "[possible values: nic, disk, controller]"},
         {"reserve pci.0 --for nic", "required arguments were not provided"},
         {"slot-policy best", "[possible values: first-free, longest-free]"},
+        {"when-full wait", "[possible values: refuse, next-boot]"},
         {"verify --shrink", "unexpected argument '--shrink' found"},
         {"ad-nic", "unrecognized subcommand 'ad-nic'; tip: "},
         {"add", "'add-nic'"},

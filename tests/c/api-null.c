@@ -48,6 +48,7 @@ static void records(void)
     null(kvm_runtime_accept_chain(NULL, "data", 0, NULL, 0, &failure), "runtime");
     null(kvm_runtime_copy(NULL, &runtime, &failure), "runtime");
     null(kvm_runtime_set_slot_policy(NULL, 0, &failure), "runtime");
+    null(kvm_runtime_set_when_full(NULL, 0, &failure), "runtime");
     null(kvm_runtime_reserve_slots(NULL, "pci.0", 4, 5, 0, &failure), "runtime");
     null(kvm_runtime_release_slots(NULL, NULL, &failure), "runtime");
     CHECK(runtime == NULL);

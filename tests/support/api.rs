@@ -343,6 +343,7 @@ pub enum Later {
     Model,
     NoAddress,
     Controller,
+    Full,
     Recorded,
 }
 

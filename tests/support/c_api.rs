@@ -711,6 +711,7 @@ fn later(reason: u32) -> Later {
         () if is(Reason::KVM_HOTPLUG_REASON_MODEL) => Later::Model,
         () if is(Reason::KVM_HOTPLUG_REASON_NO_ADDRESS) => Later::NoAddress,
         () if is(Reason::KVM_HOTPLUG_REASON_CONTROLLER) => Later::Controller,
+        () if is(Reason::KVM_HOTPLUG_REASON_FULL) => Later::Full,
         () if is(Reason::KVM_HOTPLUG_REASON_RECORDED) => Later::Recorded,
         () => panic!("reason {reason}"),
     }

@@ -369,6 +369,7 @@ fn later(why: &DeferReason) -> Later {
         DeferReason::Model(_) => Later::Model,
         DeferReason::NoAddress => Later::NoAddress,
         DeferReason::Controller(_) => Later::Controller,
+        DeferReason::Full(_) => Later::Full,
         DeferReason::Recorded => Later::Recorded,
     }
 }

@@ -141,6 +141,9 @@ type BootPlan struct {
 	// Ports are the root ports that the command makes; NewPorts, how many of those the last boot did not have.
 	Ports    int `json:"ports"`
 	NewPorts int `json:"new_ports"`
+	// Bridges are the PCI bridges that the command makes, on pc; NewBridges, how many of those the last boot did not have.
+	Bridges    int `json:"bridges"`
+	NewBridges int `json:"new_bridges"`
 }
 
 // PlanBoot says what the next boot comes to, without opening or changing anything. sparePorts is as in [BootOptions].
@@ -164,5 +167,8 @@ func (r *Runtime) PlanBoot(sparePorts int) (BootPlan, error) {
 		Free:     int(plan.free),
 		Ports:    int(plan.ports),
 		NewPorts: int(plan.new_ports),
+
+		Bridges:    int(plan.bridges),
+		NewBridges: int(plan.new_bridges),
 	}, nil
 }

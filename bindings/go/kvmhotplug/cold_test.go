@@ -47,6 +47,13 @@ func TestDevicesOfAGuestThatDoesNotRun(t *testing.T) {
 	}
 	ok(t, record.ReserveSlots("pci.0", 4, 9, kvmhotplug.TypeDisk))
 	ok(t, record.SetSlotPolicy(kvmhotplug.SlotsLongestFree))
+	ok(t, record.SetWhenFull(kvmhotplug.WhenFullNextBoot))
+	plan, err := record.PlanBoot(40)
+	ok(t, err)
+	if plan.Machine == kvmhotplug.MachinePc && (plan.Bridges != 1 || plan.NewBridges != 1 || plan.Free < 40) {
+		t.Errorf("bridges for 40 more devices: %+v", plan)
+	}
+	ok(t, record.SetWhenFull(kvmhotplug.WhenFullRefuse))
 	nic, err = record.AddNIC(kvmhotplug.NIC{})
 	ok(t, err)
 	if nic.Slot != 10 {

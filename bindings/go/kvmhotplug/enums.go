@@ -296,6 +296,9 @@ const (
 	// ReasonRecorded: after reboot: recorded when the guest did not run, or with an older QEMU. Nothing
 	// prevents a plug now: remove the device and add it again.
 	ReasonRecorded Reason = C.KVM_HOTPLUG_REASON_RECORDED
+	// ReasonFull: no slot is free that a device gets unasked, and the record says that it waits for the next
+	// boot then.
+	ReasonFull Reason = C.KVM_HOTPLUG_REASON_FULL
 	// ReasonDeadline: pending: the guest runs and has not answered yet.
 	ReasonDeadline Reason = C.KVM_HOTPLUG_REASON_DEADLINE
 	// ReasonNotBooted: pending: the guest has never set the device up: it has not booted, or does not support
@@ -340,6 +343,7 @@ var reasonNames = map[Reason]string{
 	ReasonNoAddress:         "no-address",
 	ReasonController:        "controller",
 	ReasonRecorded:          "recorded",
+	ReasonFull:              "full",
 	ReasonDeadline:          "deadline",
 	ReasonNotBooted:         "not-booted",
 	ReasonNotStarted:        "not-started",
@@ -680,7 +684,7 @@ const (
 	DifferenceOrphanFdset DifferenceKind = C.KVM_HOTPLUG_DIFFERENCE_ORPHAN_FDSET
 	// DifferenceBridge: the tap is on another host bridge than recorded, or on none.
 	DifferenceBridge DifferenceKind = C.KVM_HOTPLUG_DIFFERENCE_BRIDGE
-	// DifferencePort: a root port of the boot command is absent or elsewhere.
+	// DifferencePort: a root port or PCI bridge of the boot command is absent or elsewhere.
 	DifferencePort DifferenceKind = C.KVM_HOTPLUG_DIFFERENCE_PORT
 	// DifferenceChain: the files of its image on this host are not the recorded ones, or may not be opened.
 	DifferenceChain DifferenceKind = C.KVM_HOTPLUG_DIFFERENCE_CHAIN
@@ -994,6 +998,34 @@ func (v SlotPolicy) MarshalText() ([]byte, error) { return []byte(v.String()), n
 // UnmarshalText reads the name.
 func (v *SlotPolicy) UnmarshalText(text []byte) (err error) {
 	*v, err = parseName(slotPolicyNames, text, "slot policy")
+	return err
+}
+
+// WhenFull: what an add does that finds no free slot.
+type WhenFull uint32
+
+const (
+	// WhenFullRefuse: it fails.
+	WhenFullRefuse WhenFull = C.KVM_RUNTIME_WHEN_FULL_REFUSE
+	// WhenFullNextBoot: the device comes with the next boot, whose command makes room: on q35 a root port, on
+	// pc a PCI bridge, which is recorded.
+	WhenFullNextBoot WhenFull = C.KVM_RUNTIME_WHEN_FULL_NEXT_BOOT
+)
+
+var whenFullNames = map[WhenFull]string{
+	WhenFullRefuse:   "refuse",
+	WhenFullNextBoot: "next-boot",
+}
+
+// String is a name such as "refuse".
+func (v WhenFull) String() string { return nameOf(whenFullNames, v) }
+
+// MarshalText writes the name.
+func (v WhenFull) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+
+// UnmarshalText reads the name.
+func (v *WhenFull) UnmarshalText(text []byte) (err error) {
+	*v, err = parseName(whenFullNames, text, "way of a full guest")
 	return err
 }
 

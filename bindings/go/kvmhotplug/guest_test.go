@@ -53,7 +53,7 @@ func callAndCheck(t *testing.T, guest *kvmhotplug.Guest, name string, slotCount 
 	_, err = guest.PlanNIC(ctx, kvmhotplug.NIC{Bus: "bus-" + name, Vhost: kvmhotplug.VhostOff})
 	check(err, kvmhotplug.ErrNotFound, syscall.ENOENT, "bus-"+name)
 	plan, err := guest.PlanNIC(ctx, kvmhotplug.NIC{ID: "nic-" + name, Vhost: kvmhotplug.VhostOff})
-	if err != nil || plan.Device.ID != "nic-"+name || len(plan.Commands) < 3 {
+	if err != nil || plan.Device.ID != "nic-"+name || len(plan.Commands) < 3 || plan.SlotsLeft == nil {
 		t.Errorf("%s: planned %+v, %v", name, plan, err)
 	}
 	gone, err := guest.DelDisk(ctx, "none-"+name)

@@ -89,6 +89,7 @@ func TestEnumerationsAreThoseOfTheHeader(t *testing.T) {
 		{"kvm_hotplug_vhost", "KVM_HOTPLUG_VHOST_", text[kvmhotplug.Vhost]},
 		{"kvm_hotplug_format", "KVM_HOTPLUG_FORMAT_", text[kvmhotplug.Format]},
 		{"kvm_runtime_slot_policy", "KVM_RUNTIME_SLOT_POLICY_", text[kvmhotplug.SlotPolicy]},
+		{"kvm_runtime_when_full", "KVM_RUNTIME_WHEN_FULL_", text[kvmhotplug.WhenFull]},
 		{"kvm_runtime_format", "KVM_RUNTIME_FORMAT_", text[kvmhotplug.RuntimeFormat]},
 		{"kvm_hotplug_backing", "KVM_HOTPLUG_BACKING_", text[kvmhotplug.Backing]},
 		{"kvm_hotplug_cache", "KVM_HOTPLUG_CACHE_", text[kvmhotplug.Cache]},

@@ -19,6 +19,8 @@ type Plan struct {
 	Commands []Command `json:"commands"`
 	// Host is what would be done on the host, in sentences.
 	Host []string `json:"host"`
+	// SlotsLeft is, of an add, how many free PCI slots such a device gets unasked afterwards; nil for others.
+	SlotsLeft *int `json:"slots_left,omitempty"`
 }
 
 // Command is one to QEMU's monitor.
@@ -45,11 +47,12 @@ func (g *Guest) plan(ctx context.Context, id string, do planRequest) (Plan, erro
 	}
 	// The rest of the text is in the device.
 	var steps struct {
-		Commands []Command
-		Host     []string
+		Commands  []Command
+		Host      []string
+		SlotsLeft *int `json:"slots_left"`
 	}
 	if err := json.Unmarshal([]byte(C.GoString(text)), &steps); err != nil {
 		return Plan{}, &Error{Kind: ErrFormat, Errno: syscall.EBADMSG, Message: "the library's plan: " + err.Error(), cause: err}
 	}
-	return Plan{Result: result, Commands: steps.Commands, Host: steps.Host}, nil
+	return Plan{Result: result, Commands: steps.Commands, Host: steps.Host, SlotsLeft: steps.SlotsLeft}, nil
 }

@@ -12,6 +12,15 @@ func (r *Runtime) SetSlotPolicy(policy SlotPolicy) error {
 	})
 }
 
+// SetWhenFull says what an add does that finds no free slot and asks for none. With [WhenFullNextBoot] it answers
+// [AnswerAfterReboot], and the next boot makes a root port or a PCI bridge for the device. It fails with [ErrState] while a guest
+// is open with the record.
+func (r *Runtime) SetWhenFull(whenFull WhenFull) error {
+	return r.call(func(handle *C.struct_kvm_runtime, failure **C.struct_kvm_hotplug_error) C.int {
+		return C.kvm_runtime_set_when_full(handle, C.uint32_t(whenFull), failure)
+	})
+}
+
 // ReserveSlots reserves slots of a PCI bus, first to last, 0 to 31: a device gets one of them only if its request names it, or if
 // it is of one of the types. It replaces what was said of the same slots before. It fails with [ErrState] while a guest is open
 // with the record.

@@ -260,6 +260,8 @@ class Reason(Enumeration):
     #: After reboot: recorded when the guest did not run, or with an older QEMU. Nothing prevents a plug now:
     #: remove the device and add it again.
     RECORDED = 5
+    #: No slot is free that a device gets unasked, and the record says that it waits for the next boot then.
+    FULL = 6
     #: Pending: the guest runs and has not answered yet.
     DEADLINE = 16
     #: Pending: the guest has never set the device up: it has not booted, or does not support hotplug.
@@ -451,7 +453,7 @@ class DifferenceKind(Enumeration):
     ORPHAN_FDSET = 15
     #: The tap is on another host bridge than recorded, or on none.
     BRIDGE = 16
-    #: A root port of the boot command is absent or elsewhere.
+    #: A root port or PCI bridge of the boot command is absent or elsewhere.
     PORT = 17
     #: The files of its image on this host are not the recorded ones, or may not be opened.
     CHAIN = 18
@@ -589,6 +591,16 @@ class SlotPolicy(Enumeration):
     #: Linux names a NIC after its slot: a new NIC then does not get the name of one that has just left, with
     #: the settings that the guest has for it.
     LONGEST_FREE = 1
+
+
+class WhenFull(Enumeration):
+    """What an add does that finds no free slot."""
+
+    #: It fails.
+    REFUSE = 0
+    #: The device comes with the next boot, whose command makes room: on q35 a root port, on pc a PCI bridge,
+    #: which is recorded.
+    NEXT_BOOT = 1
 
 
 class LogLevel(Enumeration):
@@ -947,6 +959,8 @@ class kvm_boot_plan(Structure):
         ("ports", c_uint32),
         ("new_ports", c_uint32),
         ("reserved", c_uint32),
+        ("bridges", c_uint32),
+        ("new_bridges", c_uint32),
     ]
 
 
@@ -1001,7 +1015,7 @@ SIZES = {
     kvm_hotplug_difference: 712,
     kvm_hotplug_event: 360,
     kvm_boot_options: 48,
-    kvm_boot_plan: 24,
+    kvm_boot_plan: 32,
     kvm_runtime_problem: 584,
     kvm_hotplug_tap: 32,
     kvm_hotplug_command: 32,
@@ -1251,6 +1265,9 @@ PROTOTYPES = {
     ]),
     "kvm_runtime_delete": (c_int, [c_char_p, POINTER(POINTER(kvm_hotplug_error))]),
     "kvm_runtime_set_slot_policy": (c_int, [
+        POINTER(kvm_runtime), c_uint32, POINTER(POINTER(kvm_hotplug_error)),
+    ]),
+    "kvm_runtime_set_when_full": (c_int, [
         POINTER(kvm_runtime), c_uint32, POINTER(POINTER(kvm_hotplug_error)),
     ]),
     "kvm_runtime_reserve_slots": (c_int, [

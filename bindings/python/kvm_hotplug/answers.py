@@ -219,12 +219,15 @@ class Plan(Result):
     commands: List[Dict[str, Any]]
     #: What would be done on the host, in sentences.
     host: List[str]
+    #: Of an add: how many free slots of PCI such a device gets unasked afterwards; None for others.
+    slots_left: Optional[int] = None
 
 
 def plan_of(answer: int, device: Device, text: Optional[str]) -> Plan:
     # The other members are those of the device.
     members: Mapping[str, Any] = json.loads(text or "{}")
-    return Plan(Answer(answer), device, list(members.get("commands") or ()), list(members.get("host") or ()))
+    commands, host = list(members.get("commands") or ()), list(members.get("host") or ())
+    return Plan(Answer(answer), device, commands, host, members.get("slots_left"))
 
 
 @dataclass(frozen=True)
@@ -280,3 +283,6 @@ class BootPlan:
     #: Root ports that the command makes, and how many of those the last boot did not have.
     ports: int
     new_ports: int
+    #: PCI bridges that the command makes, on pc, and how many of those the last boot did not have.
+    bridges: int
+    new_bridges: int

@@ -8,7 +8,7 @@ import logging
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from . import _abi, _log
-from ._abi import Answer, Backing, DeviceType, RuntimeFormat, SlotPolicy
+from ._abi import Answer, Backing, DeviceType, RuntimeFormat, SlotPolicy, WhenFull
 from ._arguments import Deadline, Text, encoded, integers, number, optional, signed, texts
 from ._calls import Handle, interruptible
 from ._library import checked, library, listed, text_of
@@ -213,6 +213,12 @@ class Runtime(Handle):
     def set_slot_policy(self, policy: SlotPolicy) -> None:
         """Says which of the free slots a new device gets that asks for none."""
         self._call(library().kvm_runtime_set_slot_policy, number("policy", policy))
+
+    def set_when_full(self, when_full: WhenFull) -> None:
+        """Says what an add does that finds no free slot and asks for none: it fails, or the device comes with
+        the next boot, which makes a root port or a PCI bridge for it.
+        """
+        self._call(library().kvm_runtime_set_when_full, number("when_full", when_full))
 
     def reserve_slots(self, bus: str, first: int, last: int, types: Sequence[DeviceType] = ()) -> None:
         """Reserves slots of a PCI bus, 0 to 31: a device gets one of them only if its request names it, or

@@ -278,3 +278,4 @@ class Changing(TestCase):
         plan = guest.plan_nic(NIC(bridge="br-unheard-of", vhost=Vhost.OFF))
         self.assertEqual((plan.answer, plan.device.bridge), (Answer.DONE, "br-unheard-of"))
         self.assertTrue(any("br-unheard-of" in step for step in plan.host), plan.host)
+        self.assertEqual(plan.slots_left, 27)

@@ -24,6 +24,7 @@ from kvm_hotplug import (
     Runtime,
     RuntimeFormat,
     SlotPolicy,
+    WhenFull,
     State,
 )
 from kvm_hotplug.boot import Boot
@@ -132,6 +133,15 @@ class Records(TestCase):
         record.set_slot_policy(SlotPolicy.LONGEST_FREE)
         record.del_device("lan")
         self.assertEqual(record.add_nic(NIC(id="lan2")).slot, 5)
+
+    def test_bridges_for_devices_to_come(self) -> None:
+        record = self.record()
+        record.set_when_full(WhenFull.NEXT_BOOT)
+        plan = record.plan_boot(spare_ports=40)
+        self.assertEqual((plan.bridges, plan.new_bridges), (1, 1))
+        self.assertGreaterEqual(plan.free, 40)
+        record.set_when_full(WhenFull.REFUSE)
+        self.assertEqual(record.plan_boot(spare_ports=40).bridges, 0)
 
     def test_unfinished_operations(self) -> None:
         fake, record = self.fake(), self.record()

@@ -43,10 +43,10 @@ impl SlotMap {
                 Some(free) => free,
                 None => self.check(address, device.model).map(|()| address.clone()),
             },
-            Want::Auto => {
-                let free = self.buses.iter().flat_map(|bus| bus.free_for(device));
-                self.rules.best(free).ok_or_else(|| beside::explain(self.exhausted(), device.model))
-            }
+            Want::Auto => self
+                .rules
+                .best(self.free_unasked(device))
+                .ok_or_else(|| beside::explain(self.exhausted(), device.model)),
         }
     }
 

@@ -83,6 +83,7 @@ impl SlotMap {
     /// How many devices can still be plugged in while the guest runs.
     pub fn free(&self) -> usize {
         let open = self.buses.iter().filter(|bus| bus.access == Access::Open);
-        open.map(|bus| bus.count()).map(|count| count.total - count.taken).sum()
+        let free: usize = open.map(|bus| bus.count()).map(|count| count.total - count.taken).sum();
+        free.saturating_sub(usize::from(self.kept_for_bridge().is_some()))
     }
 }

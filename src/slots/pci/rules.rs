@@ -47,6 +47,27 @@ c_enum! {
     }
 }
 
+c_enum! {
+    /// What an add does that finds no free slot.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    pub enum WhenFull = kvm_runtime_when_full, KVM_RUNTIME_WHEN_FULL {
+        /// It fails.
+        #[default]
+        Refuse = 0,
+        /// The device comes with the next boot, whose command makes room: on q35 a root port, on pc a PCI
+        /// bridge, which is recorded.
+        NextBoot = 1,
+    }
+}
+
+impl WhenFull {
+    /// For serde: the usual case is not written.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Slots that are not handed out unasked, or to devices of some kinds only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotRange {
@@ -67,6 +88,9 @@ pub struct SlotRules {
     /// Which free slot is chosen.
     #[serde(default)]
     pub policy: SlotPolicy,
+    /// What an add does that finds none.
+    #[serde(default, skip_serializing_if = "WhenFull::is_default")]
+    pub when_full: WhenFull,
     /// Ranges that are reserved.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reserved: Vec<SlotRange>,
@@ -146,6 +170,10 @@ impl Rules {
     /// How many slots of `pci.0` are reserved.
     pub fn reserved(&self) -> u8 {
         self.reserved
+    }
+
+    pub(super) fn when_full(&self) -> WhenFull {
+        self.own.when_full
     }
 
     pub(super) fn ranges_of(&self, bus: &BusName) -> Vec<SlotRange> {

@@ -29,7 +29,7 @@ pub(super) struct BusSlots {
     pub(super) access: Access,
     reserved: u8,
     ranges: Vec<SlotRange>,
-    occupancy: Occupancy<Slot>,
+    pub(super) occupancy: Occupancy<Slot>,
 }
 
 /// Whether a bus takes devices now.

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::json::{Json, Object};
 use super::list::{List, guest_name};
 use super::read::decode;
-use super::write::{Written, encode};
+use super::write::{Written, encode, refuse_room};
 use crate::disk::{Aio, Cache, Discard};
 use crate::error::{Error, Result};
 use crate::ids::{Address, BusName, PciAddress, Slot};
@@ -42,9 +42,7 @@ pub(crate) fn to_list(record: &Record) -> Result<(Record, List)> {
     if let Some(key) = converted.extra.keys().next() {
         return Err(Error::invalid(format!("{key:?} of the record cannot stand in a Ganeti list")));
     }
-    if let Some(port) = converted.ports.first() {
-        return Err(Error::invalid(format!("root port {} cannot stand in a Ganeti list", port.id)));
-    }
+    refuse_room(&converted)?;
     name_the_guest(&mut converted)?;
     let mut list = kept.unwrap_or_else(|| List::of(&converted));
     list.raws.retain(|raw| converted.devices.iter().any(|device| device.id == raw.id));

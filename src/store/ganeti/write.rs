@@ -11,15 +11,27 @@ use super::{seed, upgrade};
 use crate::error::{Error, Result};
 use crate::ids::Address;
 use crate::model::{Device, DeviceKind, Presence, Record, Spec};
+use crate::slots::pci::WhenFull;
 
 /// The buses whose places Ganeti counts; a device elsewhere is an error to it.
 const BUSES: [&str; 2] = ["pci.0", "scsi.0"];
 
+/// Ganeti's boot makes no root ports and no bridges.
+pub(super) fn refuse_room(record: &Record) -> Result<()> {
+    let refuse = |what: String| Err(Error::invalid(format!("{what} cannot stand in a Ganeti list")));
+    match (record.ports.first(), record.bridges.first()) {
+        (Some(port), _) => refuse(format!("root port {}", port.id)),
+        (_, Some(bridge)) => refuse(format!("PCI bridge {}", bridge.id)),
+        _ if record.slot_rules.when_full != WhenFull::Refuse => {
+            refuse("room that the next boot makes when slots run out".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Writes the list: one line, as Ganeti does.
 pub(crate) fn encode(record: &Record, list: &List) -> Result<Vec<u8>> {
-    if let Some(port) = record.ports.first() {
-        return Err(Error::invalid(format!("root port {} cannot stand in a Ganeti list", port.id)));
-    }
+    refuse_room(record)?;
     let params = list.params()?;
     let in_guest = || record.devices.iter().filter(|device| device.presence != Presence::AddAfterReboot);
     let written: Vec<Written<'_>> =

@@ -15,7 +15,8 @@ void view_directory(struct qemu *qemu, const struct kvm_hotplug_device *device, 
     static const char devices[] = "/sys/bus/pci/devices";
     int port;
 
-    if (strncmp(device->bus, "rp", 2) == 0) {
+    /* A port or a bridge of the boot command. */
+    if (strncmp(device->bus, "rp", 2) == 0 || strncmp(device->bus, "bridge", 6) == 0) {
         port = port_devfn(qemu, device->bus);
         snprintf(path, 128, "%s/0000:00:%02x.%x/0000:*:%02x.0", devices, port / 8, port % 8, device->slot);
     } else if (strcmp(device->bus, "br1") == 0 && qemu->q35)

@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use kvm_hotplug::boot::{BootCommand, BootRequest, FIRST_FD};
+use kvm_hotplug::boot::{BootCommand, BootPlan, BootRequest, FIRST_FD};
 use kvm_hotplug::model::Machine;
 use kvm_hotplug::sys::descriptor::duplicate;
 use kvm_hotplug::sys::inherit;
@@ -26,6 +26,8 @@ struct Plan {
     free: usize,
     ports: usize,
     new_ports: usize,
+    bridges: usize,
+    new_bridges: usize,
 }
 
 fn spare_ports(given: Option<u32>) -> usize {
@@ -93,13 +95,17 @@ pub(crate) fn plan(session: &mut Session<'_>, ports: Option<u32>) -> Result<Stat
     };
     let (devices, free) = (plan.devices, plan.free);
     if session.output.json {
-        let (ports, new_ports) = (plan.ports, plan.new_ports);
-        session.output.document(&Plan { machine, devices, free, ports, new_ports });
+        let BootPlan { ports, new_ports, bridges, new_bridges, .. } = plan;
+        let plan = Plan { machine, devices, free, ports, new_ports, bridges, new_bridges };
+        session.output.document(&plan);
         return Ok(Status::Done);
     }
     session.output.line(&format!("{devices} devices, and room for {free} more"));
     if plan.ports > 0 {
         session.output.line(&format!("{} root ports, {} of them new", plan.ports, plan.new_ports));
+    }
+    if plan.bridges > 0 {
+        session.output.line(&format!("{} PCI bridges, {} of them new", plan.bridges, plan.new_bridges));
     }
     Ok(Status::Done)
 }

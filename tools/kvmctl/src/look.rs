@@ -92,6 +92,9 @@ fn show_steps(session: &mut Session<'_>, plan: &DryRun) {
             steps.iter().for_each(|step| session.output.line(&format!("    {step}")));
         }
     }
+    if let Some(left) = plan.slots_left {
+        session.output.line(&format!("free slots afterwards: {left}"));
+    }
 }
 
 #[derive(Serialize)]

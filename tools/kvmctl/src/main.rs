@@ -85,6 +85,7 @@ fn carry_out(session: &mut Session<'_>, command: Command) -> Result<Status> {
         Command::Accept { id, backing } => record::accept(session, &id, backing),
         Command::Reserve { bus, slots, kinds } => record::reserve(session, &bus, slots, kinds),
         Command::SlotPolicy { policy } => record::slot_policy(session, policy),
+        Command::WhenFull { what } => record::when_full(session, what),
         Command::Map => map::map(session),
         Command::List { unrecorded: true, .. } => unrecorded::list(session),
         Command::List { id, unrecorded: false } => list::list(session, id.as_deref()),

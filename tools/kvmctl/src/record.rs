@@ -8,7 +8,7 @@ use kvm_hotplug::adopt::CommandOfProcess;
 use kvm_hotplug::ids::{BusName, SLOTS, Slot};
 use kvm_hotplug::model::{DEFAULT_RESERVED, Record};
 use kvm_hotplug::sanitize::escaped;
-use kvm_hotplug::slots::pci::{SlotKind, SlotPolicy, SlotRange};
+use kvm_hotplug::slots::pci::{SlotKind, SlotPolicy, SlotRange, WhenFull};
 use kvm_hotplug::store::RecordFile;
 
 use crate::cli::values::{Backing, rule};
@@ -89,6 +89,17 @@ pub(crate) fn slot_policy(session: &mut Session<'_>, policy: SlotPolicy) -> Resu
     let text = match policy {
         SlotPolicy::FirstFree => "a new device gets the first free slot",
         SlotPolicy::LongestFree => "a new device gets the slot that has been free for longest",
+    };
+    let runtime = session.runtime.clone();
+    say(session, "runtime", &runtime, text);
+    Ok(Status::Done)
+}
+
+pub(crate) fn when_full(session: &mut Session<'_>, what: WhenFull) -> Result<Status> {
+    session.record()?.set_when_full(what)?;
+    let text = match what {
+        WhenFull::Refuse => "an add that finds no free slot fails",
+        WhenFull::NextBoot => "a device that finds no free slot comes with the next boot",
     };
     let runtime = session.runtime.clone();
     say(session, "runtime", &runtime, text);

@@ -55,6 +55,7 @@ impl Command {
             | Self::Backing { .. }
             | Self::Reserve { .. }
             | Self::SlotPolicy { .. }
+            | Self::WhenFull { .. }
             | Self::Accept { .. } => Socket::None,
             Self::AddNic { cold: true, .. }
             | Self::AddDisk { cold: true, .. }

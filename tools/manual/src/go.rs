@@ -65,6 +65,7 @@ const NAMES: &[Name] = &[
     name("kvm_boot_machine", "KVM_BOOT_MACHINE", "Machine", "Machine", "kind of machine"),
     name("kvm_runtime_problem_kind", "KVM_RUNTIME_PROBLEM", "ProblemKind", "Problem", "kind of problem"),
     name("kvm_runtime_slot_policy", "KVM_RUNTIME_SLOT_POLICY", "SlotPolicy", "Slots", "slot policy"),
+    name("kvm_runtime_when_full", "KVM_RUNTIME_WHEN_FULL", "WhenFull", "WhenFull", "way of a full guest"),
     name("kvm_runtime_format", "KVM_RUNTIME_FORMAT", "RuntimeFormat", "Runtime", "runtime file format"),
 ];
 

@@ -32,6 +32,7 @@ const ENUMS: &[(&str, &str, &str)] = &[
     ("kvm_boot_machine", "KVM_BOOT_MACHINE", "Machine"),
     ("kvm_runtime_problem_kind", "KVM_RUNTIME_PROBLEM", "ProblemKind"),
     ("kvm_runtime_slot_policy", "KVM_RUNTIME_SLOT_POLICY", "SlotPolicy"),
+    ("kvm_runtime_when_full", "KVM_RUNTIME_WHEN_FULL", "WhenFull"),
     ("kvm_runtime_format", "KVM_RUNTIME_FORMAT", "RuntimeFormat"),
 ];
 

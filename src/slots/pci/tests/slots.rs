@@ -1,8 +1,8 @@
 //! Choosing, pinning, releasing: one table or story each.
 
 use super::super::{
-    BusKind, Count, MAX_RANGES, NewDevice, SlotKind, SlotPolicy, SlotRange, SlotRules, SlotState, Topology,
-    Want,
+    BusKind, Count, MAX_RANGES, NewDevice, Room, SlotKind, SlotPolicy, SlotRange, SlotRules, SlotState,
+    Topology, Want, WhenFull,
 };
 use super::*;
 use crate::ErrorKind;
@@ -214,6 +214,41 @@ fn a_slot_that_was_given_up_is_the_last_to_be_given_again() {
     assert_eq!(serde_json::from_str::<SlotRules>(&text).unwrap(), rules);
     rules.set_policy(SlotPolicy::FirstFree);
     assert_eq!(serde_json::to_string(&rules).unwrap(), r#"{"policy":"first-free"}"#);
+}
+
+#[test]
+fn the_last_slot_is_kept_for_a_bridge_where_devices_wait_for_one() {
+    let waiting = SlotRules { when_full: WhenFull::NextBoot, ..SlotRules::default() };
+    let nic = NewDevice { kind: Some(SlotKind::Nic), model: "virtio-net-pci" };
+    let room = |slots: &SlotMap| slots.room_to_make(&nic);
+    let mut slots = ruled(&pc(&[]), &waiting);
+    assert_eq!((room(&slots), slots.left_for(&nic)), (None, 27));
+    let order = drain(&mut slots);
+    assert_eq!((order.len(), order.last().map(String::as_str)), (27, Some("pci.0/30")));
+    assert_eq!((room(&slots), slots.left_for(&nic)), (Some(Room::Bridge), 0));
+    assert_eq!(slots.slot_for_bridge(), Some(at("pci.0", 31)));
+    // Who pins it has it, and then there is none to make.
+    slots.occupy(&slots.choose(&Want::Pinned(at("pci.0", 31))).unwrap(), &id("a"));
+    assert_eq!((room(&slots), slots.slot_for_bridge()), (None, None));
+    // Behind a bridge there is room; the last slot before it stays free for another one.
+    let mut slots = ruled(&pc(&[bridge(4, 0, "b4", PCI_BRIDGE, 1, &[])]), &waiting);
+    let order = drain(&mut slots);
+    assert_eq!((order.len(), order.last().map(String::as_str)), (26 + 31, Some("b4/31")));
+    assert_eq!(room(&slots), Some(Room::Bridge));
+    // Slots that only some devices get are none for a bridge, and the others wait for nothing that comes.
+    let mut rules = waiting.clone();
+    rules.reserve(range(0, 31, &[SlotKind::Disk])).unwrap();
+    assert_eq!(room(&ruled(&pc(&[]), &rules)), None);
+    let mut slots = ruled(&q35(), &waiting);
+    assert_eq!(room(&slots), None);
+    drain(&mut slots);
+    assert_eq!((room(&slots), slots.left_for(&nic)), (Some(Room::RootPort), 0));
+    let mut slots = ruled(&q35(), &SlotRules::default());
+    drain(&mut slots);
+    assert_eq!(room(&slots), None);
+    let text = serde_json::to_string(&waiting).unwrap();
+    assert_eq!(text, r#"{"policy":"first-free","when_full":"next-boot"}"#);
+    assert_eq!(serde_json::from_str::<SlotRules>(&text).unwrap(), waiting);
 }
 
 #[test]

@@ -15,7 +15,7 @@ pub(crate) use devices::{
 };
 use kvm_hotplug::boot::Incoming;
 use kvm_hotplug::disk::FormatRequest;
-use kvm_hotplug::slots::pci::{SlotKind, SlotPolicy};
+use kvm_hotplug::slots::pci::{SlotKind, SlotPolicy, WhenFull};
 use kvm_hotplug::store::Format;
 use values::{Backing, Shell, Size};
 
@@ -155,6 +155,12 @@ pub(crate) enum Command {
         /// The first, or the one that was given up longest ago
         #[arg(value_parser = values::words(&values::SLOT_POLICIES))]
         policy: SlotPolicy,
+    },
+    /// Say what an add does that finds no free slot
+    WhenFull {
+        /// It fails, or the device comes with the next boot, which makes a root port or PCI bridge for it
+        #[arg(value_parser = values::words(&values::WHEN_FULL))]
+        what: WhenFull,
     },
     /// Draw which slots are free, and what is in the others
     Map,

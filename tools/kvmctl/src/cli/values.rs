@@ -6,7 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use kvm_hotplug::disk::{Aio, BackingRule, Cache, DetectZeroes, Discard, FormatRequest};
 use kvm_hotplug::net::port::PortSettings;
 use kvm_hotplug::net::vhost::VhostMode;
-use kvm_hotplug::slots::pci::{SlotKind, SlotPolicy};
+use kvm_hotplug::slots::pci::{SlotKind, SlotPolicy, WhenFull};
 use kvm_hotplug::store::Format;
 use serde_json::Value;
 
@@ -36,6 +36,8 @@ pub(crate) const SLOT_KINDS: [Word<SlotKind>; 3] =
     [("nic", SlotKind::Nic), ("disk", SlotKind::Disk), ("controller", SlotKind::Controller)];
 pub(crate) const SLOT_POLICIES: [Word<SlotPolicy>; 2] =
     [("first-free", SlotPolicy::FirstFree), ("longest-free", SlotPolicy::LongestFree)];
+pub(crate) const WHEN_FULL: [Word<WhenFull>; 2] =
+    [("refuse", WhenFull::Refuse), ("next-boot", WhenFull::NextBoot)];
 pub(crate) const LINKS: [Word<Link>; 2] = [("up", Link::Up), ("down", Link::Down)];
 pub(crate) const SHELLS: [Word<Shell>; 3] =
     [("bash", Shell::Bash), ("zsh", Shell::Zsh), ("fish", Shell::Fish)];
