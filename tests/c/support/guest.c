@@ -7,8 +7,9 @@
 
 #include "check.h"
 #include "clock.h"
+#include "files.h"
 
-enum { BOOT_MS = 60000, COMMAND_MS = 60000, ASK_AGAIN_MS = 10 };
+enum { BOOT_MS = 60000, COMMAND_MS = 60000, ASK_AGAIN_MS = 10, LAST_WORDS = 2000 };
 
 static const char ready[] = "=== ready ===\n";
 
@@ -56,6 +57,21 @@ static void copy_output(const struct stream *shell, size_t length, char *output,
     output[length] = '\0';
 }
 
+/* For whoever has to find out why it is silent: what its shell said last, and its kernel. */
+static void show_last_words(const struct qemu *qemu)
+{
+    char path[TEST_PATH];
+    size_t length = 0, from;
+    char *console;
+
+    fprintf(stderr, "the guest's shell said: %.*s\n", (int)qemu->shell.length, qemu->shell.data);
+    path_in(path, qemu->dir, "console.log");
+    console = file_read(path, &length);
+    from = length > LAST_WORDS ? length - LAST_WORDS : 0;
+    fprintf(stderr, "the guest's console ends: %.*s\n", (int)(length - from), console + from);
+    free(console);
+}
+
 int guest_run(struct qemu *qemu, const char *command, char *output, size_t size)
 {
     struct stream *shell = &qemu->shell;
@@ -70,8 +86,12 @@ int guest_run(struct qemu *qemu, const char *command, char *output, size_t size)
     stream_write(shell, command, strlen(command));
     stream_write(shell, "\n", 1);
     do {
-        if (!stream_read(shell, end))
-            FAIL("the guest does not finish \"%s\": %s", command, errno == 0 ? "QEMU has ended" : "time is up");
+        if (!stream_read(shell, end)) {
+            int error = errno;
+
+            show_last_words(qemu);
+            FAIL("the guest does not finish \"%s\": %s", command, error == 0 ? "QEMU has ended" : "time is up");
+        }
         if (ends_with_ready(shell))
             FAIL("the guest rebooted during \"%s\"", command);
     } while (!ends_with_status(shell, &length, &status));
