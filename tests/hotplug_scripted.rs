@@ -211,6 +211,7 @@ through_every_api! {
     tls_credentials_are_made_after_their_password,
     a_secret_goes_with_a_failed_add,
     the_next_agent_takes_a_secret_back_by_its_name,
+    no_disk_has_the_secret_of_another,
     secrets_that_cannot_be_are_refused,
     a_text_has_secrets,
     a_start_needs_the_secrets_again,

@@ -34,7 +34,7 @@ mod tests {
     fn it_is_read_under_its_number_and_not_written() {
         let file = make(&Secret::new(b"pass\xff").unwrap()).unwrap();
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        // From the beginning each time, as whoever opens it anew does.
+        // QEMU opens the file by its path, so that it reads from the beginning.
         for _ in 0..2 {
             assert_eq!(std::fs::read(&path).unwrap(), b"pass\xff");
         }

@@ -17,6 +17,9 @@ use crate::sorted::object;
 /// QEMU's type of a secret.
 pub const SECRET: &str = "secret";
 
+/// How QEMU's types of credentials for TLS begin.
+pub const TLS_CREDS: &str = "tls-creds-";
+
 /// How members of nodes that name a secret end, as `key-secret` and `password-secret` do.
 const SECRET_MEMBER: &str = "-secret";
 

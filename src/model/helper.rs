@@ -7,6 +7,7 @@
 use serde_json::{Map, Value};
 
 use super::device::{Device, Presence, Spec};
+use crate::disk::objects::{SECRET, TLS_CREDS};
 use crate::ids::{BackendName, DeviceId, IoThread};
 use crate::sorted::object;
 
@@ -34,6 +35,11 @@ impl Helper {
     fn with(id: BackendName, mut arguments: Map<String, Value>) -> Self {
         arguments.insert("id".into(), id.as_str().into());
         Self { id, arguments }
+    }
+
+    /// Whether it is never of two devices: nobody can tell whether two secrets of one name are the same.
+    fn is_of_one_device(&self) -> bool {
+        self.kind() == SECRET || self.kind().starts_with(TLS_CREDS)
     }
 
     /// QEMU's name of what it is.
@@ -90,10 +96,13 @@ impl Device {
         self.presence != Presence::AddAfterReboot && self.helpers().iter().any(|own| own.id == *helper)
     }
 
-    /// The object that both have under one id, and each with other settings: one of them cannot be.
+    /// The object that both have under one id, and each with other settings or for itself alone: one of them
+    /// cannot be.
     pub fn differs_in_helper(&self, other: &Self) -> Option<BackendName> {
         let (own, others) = (self.helpers(), other.helpers());
-        let differs = |helper: &&Helper| others.iter().any(|one| one.id == helper.id && one != *helper);
+        let differs = |helper: &&Helper| {
+            others.iter().any(|one| one.id == helper.id && (one != *helper || helper.is_of_one_device()))
+        };
         own.iter().find(differs).map(|helper| helper.id.clone())
     }
 }

@@ -165,7 +165,7 @@ impl Record {
                     device.differs_in_helper(other).filter(|_| !device.takes_turns_with(other))
                 {
                     return bad(format!(
-                        "{} and {} both have the object {name}, with different settings",
+                        "{} and {} both have the object {name}, with different settings or a secret of their own",
                         other.id, device.id
                     ));
                 }

@@ -109,6 +109,16 @@ static void is_in_no_file(const struct vm *vm)
     CHECK(!vm_record_contains(vm, ENCODED));
 }
 
+static size_t logged;
+
+static void has_no_secret(void *userdata, int level, const char *message)
+{
+    (void)userdata;
+    (void)level;
+    logged++;
+    CHECK(!strstr(message, PASSPHRASE) && !strstr(message, ENCODED));
+}
+
 static void plug_all(struct vm *vm)
 {
     struct kvm_hotplug_secret right = {.name = "key", .data = PASSPHRASE, .length = strlen(PASSPHRASE)};
@@ -209,8 +219,10 @@ int main(void)
     usleep(500000);
     vm_prepare(&first, &(struct qemu_options){.guest = true, .elsewhere = true, .root_ports = -1});
     for_version(&first, &boot);
+    works(kvm_runtime_set_log(first.runtime, KVM_HOTPLUG_LOG_DEBUG, has_no_secret, NULL, NULL, &failure));
     vm_boot(&first, &boot);
     plug_all(&first);
+    CHECK(logged > 0);
     look(&first);
     vm_switch_off(&first);
     start_again(&first, &boot);

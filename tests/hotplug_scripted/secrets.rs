@@ -162,6 +162,34 @@ pub fn a_secret_goes_with_a_failed_add(agent: &dyn Agent) {
     is_in_no_file(&fixture);
 }
 
+/// The ids of the objects are made of that of the disk and the name, so that two may come to the same.
+pub fn no_disk_has_the_secret_of_another(agent: &dyn Agent) {
+    let fixture = Fixture::pc();
+    let api = fixture.open(agent);
+    let disk = |id: &str, name: &str, file: &str| {
+        let file = json!({"driver": "file", "filename": fixture.disk(file).path});
+        let source = json!({"driver": "luks", "key-secret": name, "file": file}).to_string();
+        let place = Place { id: Some(id.into()), ..Place::default() };
+        DiskArgs {
+            place,
+            source: Some(source),
+            secrets: vec![(name.into(), id.into())],
+            ..encrypted(&fixture)
+        }
+    };
+    let (one, two) = (disk("a", "b-c", "one.img"), disk("a-b", "c", "two.img"));
+    let before = fixture.snapshot();
+    let failure = api.add_all(&[], &[one.clone(), two.clone()], AMPLE).unwrap_err();
+    assert!(failure.text.contains("both have the object a-b-c"), "{failure:?}");
+    assert_eq!(fixture.snapshot(), before);
+    done(api.add_disk(&one));
+    let failure = api.add_disk(&two).unwrap_err();
+    assert!(failure.text.contains("both have the object a-b-c"), "{failure:?}");
+    assert_eq!(objects(&fixture), ["a-b-c"]);
+    done(api.unplug(&UnplugArgs::of("a")));
+    done(api.add_disk(&two));
+}
+
 /// A journal that waits for the next agent has the name alone.
 pub fn the_next_agent_takes_a_secret_back_by_its_name(agent: &dyn Agent) {
     let fixture = Fixture::pc();
